@@ -1,0 +1,135 @@
+package flow
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Frontier merges the watermarks of several inputs: the combined watermark is
+// the least of those that are neither idle nor ended. It never goes back.
+//
+// While all live inputs are idle the frontier is idle as a whole and keeps its
+// time: an idle input says nothing about time. Once all inputs have ended it is
+// MaxTime if the end of each was announced by MaxTime.
+type Frontier struct {
+	inputs []frontierInput
+	time   Time
+	idle   bool
+}
+
+type frontierInput struct {
+	time        Time
+	idle, ended bool
+}
+
+// NewFrontier makes a frontier of n inputs, all active at MinTime.
+func NewFrontier(n int) *Frontier {
+	f := &Frontier{inputs: make([]frontierInput, n), time: MinTime}
+	for i := range f.inputs {
+		f.inputs[i].time = MinTime
+	}
+	return f
+}
+
+// Time is the combined watermark.
+func (f *Frontier) Time() Time { return f.time }
+
+// Idle reports whether no input is active: all are idle or ended, and one at
+// least is idle.
+func (f *Frontier) Idle() bool { return f.idle }
+
+// Ended reports whether all inputs have ended.
+func (f *Frontier) Ended() bool {
+	for i := range f.inputs {
+		if !f.inputs[i].ended {
+			return false
+		}
+	}
+	return true
+}
+
+// Watermark notes the watermark t of input i and makes it active. It reports
+// whether the combined watermark advanced. A watermark that goes back is ignored.
+func (f *Frontier) Watermark(i int, t Time) bool {
+	in := &f.inputs[i]
+	in.idle = false
+	if t > in.time {
+		in.time = t
+	}
+	return f.update()
+}
+
+// SetIdle notes that input i has nothing to say for now. The combined watermark
+// may advance because of it.
+func (f *Frontier) SetIdle(i int) bool {
+	f.inputs[i].idle = true
+	return f.update()
+}
+
+// SetActive notes that input i has records again. Its watermark counts again; the
+// combined one does not go back.
+func (f *Frontier) SetActive(i int) {
+	if f.inputs[i].idle {
+		f.inputs[i].idle = false
+		f.update()
+	}
+}
+
+// End notes the end of input i: it no longer holds the others back.
+func (f *Frontier) End(i int) bool {
+	f.inputs[i].ended = true
+	return f.update()
+}
+
+// InputEnded reports whether input i has ended.
+func (f *Frontier) InputEnded(i int) bool { return f.inputs[i].ended }
+
+func (f *Frontier) update() bool {
+	least, active, idle := MaxTime, false, false
+	ended := MaxTime
+	for i := range f.inputs {
+		in := &f.inputs[i]
+		switch {
+		case in.ended:
+			ended = min(ended, in.time)
+		case in.idle:
+			idle = true
+		default:
+			active = true
+			least = min(least, in.time)
+		}
+	}
+	f.idle = !active && idle
+	switch {
+	case active:
+	case idle:
+		return false
+	default:
+		least = ended
+	}
+	if least > f.time {
+		f.time = least
+		return true
+	}
+	return false
+}
+
+// Describe prints the frontier for scripts: one field an input.
+func (f *Frontier) Describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "time=%s idle=%t [", f.time, f.idle)
+	for i, in := range f.inputs {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(in.time.String())
+		if in.idle {
+			b.WriteString("(idle)")
+		}
+		if in.ended {
+			b.WriteString("(ended)")
+		}
+	}
+	b.WriteByte(']')
+	return b.String()
+}

@@ -1,0 +1,64 @@
+// Package obs holds the counters that a running job keeps about itself.
+//
+// An operator instance owns one [Operator]; it adds to it once a batch, never once
+// a record. Anyone may read it at any time: fields are atomics and a reader sees
+// values that are each right, though not of one instant.
+package obs
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/weirflow/weir/flow"
+)
+
+// Operator counts what one instance of an operator did.
+type Operator struct {
+	ID      flow.OperatorID
+	Name    string
+	Kind    string
+	Subtask int
+
+	RecordsIn  atomic.Int64
+	RecordsOut atomic.Int64
+	// Bytes counts what a source read or a sink wrote, in the outside's bytes.
+	Bytes atomic.Int64
+	// Late counts records that came after their window was closed for good.
+	Late atomic.Int64
+	// Bad counts records that could not be read or handled and were skipped or
+	// sent to the dead-letter output.
+	Bad atomic.Int64
+	// Watermark is the operator's event time, as flow.Time.
+	Watermark atomic.Int64
+	// Done and Total are a source's progress over bounded input, in units of its
+	// choice (bytes, offsets, records); Total is 0 where there is no end.
+	Done  atomic.Int64
+	Total atomic.Int64
+	// Retries counts repeated calls to the outside (async calls, brokers).
+	Retries atomic.Int64
+}
+
+// Registry lists the operators of a process.
+type Registry struct {
+	mu struct {
+		sync.Mutex
+		operators []*Operator
+	}
+}
+
+// Operator registers an instance and returns its counters.
+func (r *Registry) Operator(id flow.OperatorID, name, kind string, subtask int) *Operator {
+	o := &Operator{ID: id, Name: name, Kind: kind, Subtask: subtask}
+	o.Watermark.Store(int64(flow.MinTime))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.operators = append(r.mu.operators, o)
+	return o
+}
+
+// Operators returns the registered instances, oldest first.
+func (r *Registry) Operators() []*Operator {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]*Operator(nil), r.mu.operators...)
+}

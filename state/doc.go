@@ -1,0 +1,2 @@
+// Package state is the contract of keyed state and timers.
+package state

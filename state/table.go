@@ -1,0 +1,265 @@
+package state
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unsafe"
+
+	"github.com/weirflow/weir/flow"
+)
+
+// table is the hash table under all states: values by key and namespace, with
+// the key's hash given by the caller.
+//
+// Why not Go's map: it hashes the key a second time, cannot say which key group
+// an entry is in without a third, and moves all of a large map's entries in one
+// call when it grows... it also cannot hold a (key, namespace) pair without
+// hashing both as one value. See BenchmarkCells for what that is worth.
+//
+// The layout is open addressing with linear probing in segments:
+//
+//	place = hash, mixed with the namespace
+//	        top bits ──► dir ──► segment          (as many as dir needs)
+//	        bits 16-22 ─► tag, with the top bit set; 0 is an empty slot
+//	        low bits ──► slot at which probing starts
+//
+//	segment  tags   [t t 0 t ...] one byte a slot, 7 more repeat the first 7, so
+//	                              that 8 can be read at once from any slot
+//	         slots  [{value, namespace, key} ...]
+//	         hashes [hash ...]    only read when entries move or are listed
+//
+// A lookup reads eight tags in one word, and the slots whose tag fits: mostly one
+// word and one slot. A deletion moves later entries of the same run back, so that
+// there are no tombstones: windows come and go all day, and the table stays as
+// good as new. A segment that has the full size splits in two instead of
+// growing, so that no call ever moves more than one segment's entries.
+type table[K, N comparable, V any] struct {
+	dir   []*segment[K, N, V] // a power of two long
+	shift uint8               // place>>1>>shift is the index in dir
+	n     int
+	bytes int64
+	mix   func(*N) uint64
+	plain bool // N is whole words without padding: mixed in line
+}
+
+type slot[K, N comparable, V any] struct {
+	v V
+	n N
+	k K // last: Go pads a struct that ends in a field without size
+}
+
+type segment[K, N comparable, V any] struct {
+	tags   []byte
+	slots  []slot[K, N, V]
+	mask   uint64
+	hashes []flow.Hash
+	used   int
+	limit  int   // used at which it grows
+	peak   int   // most of used since the last trim
+	depth  uint8 // of the top bits of place, those that all its entries share
+}
+
+const (
+	minSlots = 8
+	// maxSlots bounds a segment, and with it the longest pause of one call.
+	maxSlots = 1 << 15
+	// maxDepth bounds the directory. It is reached with 1.6e9 entries, or with
+	// hashes that are all alike; from there on segments grow without bound.
+	maxDepth = 16
+
+	lows  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+func (t *table[K, N, V]) init() {
+	var n N
+	t.plain = plainWords[N]()
+	if unsafe.Sizeof(n) != 0 && !t.plain {
+		t.mix = mixer[N]()
+	}
+	t.shift = 63
+	s := newSegment[K, N, V](minSlots, 0)
+	t.dir = []*segment[K, N, V]{s}
+	t.bytes = s.bytes()
+}
+
+func newSegment[K, N comparable, V any](size int, depth uint8) *segment[K, N, V] {
+	return &segment[K, N, V]{
+		tags:   make([]byte, size+7),
+		slots:  make([]slot[K, N, V], size),
+		hashes: make([]flow.Hash, size),
+		mask:   uint64(size - 1),
+		limit:  size / 4 * 3,
+		depth:  depth,
+	}
+}
+
+func (s *segment[K, N, V]) bytes() int64 {
+	var one slot[K, N, V]
+	return int64(len(s.slots))*int64(unsafe.Sizeof(one)+9) + int64(unsafe.Sizeof(*s)) + 7
+}
+
+// place is where an entry belongs: well mixed in all bits if h is.
+func (t *table[K, N, V]) place(h flow.Hash, n *N) uint64 {
+	switch size := unsafe.Sizeof(*n); {
+	case size == 0:
+		return uint64(h)
+	case t.plain && size == 8:
+		return uint64(h) ^ mum(*(*uint64)(unsafe.Pointer(n))^mix1, mix2)
+	case t.plain && size == 16:
+		w := (*[2]uint64)(unsafe.Pointer(n))
+		return uint64(h) ^ mum(w[0]^mix1, w[1]^mix2)
+	case t.plain:
+		x := uint64(h)
+		for _, w := range unsafe.Slice((*uint64)(unsafe.Pointer(n)), size/8) {
+			x = mum(x^w^mix1, mix2)
+		}
+		return x
+	}
+	return uint64(h) ^ t.mix(n)
+}
+
+const (
+	mix1 = 0x9e3779b97f4a7c15
+	mix2 = 0xd6e8feb86659fd93
+)
+
+func mum(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+func tagOf(place uint64) uint64 { return place>>16&0x7f | 0x80 }
+
+// same marks the bytes of g that equal tag with their top bit. A used slot's
+// byte can be marked wrongly, so the key decides; an empty slot's never is.
+func same(g, tag uint64) uint64 {
+	y := g ^ tag*lows
+	return (y - lows) &^ y & highs
+}
+
+func (s *segment[K, N, V]) group(i uint64) uint64 {
+	return binary.LittleEndian.Uint64(s.tags[i:])
+}
+
+// find returns the entry's segment and slot, or a nil segment.
+func (t *table[K, N, V]) find(h flow.Hash, k K, n N) (*segment[K, N, V], *slot[K, N, V], uint64) {
+	p := t.place(h, &n)
+	s := t.dir[p>>1>>(t.shift&63)]
+	tag := tagOf(p)
+	for i := p & s.mask; ; i = (i + 8) & s.mask {
+		g := s.group(i)
+		for m := same(g, tag); m != 0; m &= m - 1 {
+			j := (i + uint64(bits.TrailingZeros64(m))>>3) & s.mask
+			if e := &s.slots[j]; e.k == k && e.n == n {
+				return s, e, j
+			}
+		}
+		if ^g&highs != 0 {
+			return nil, nil, 0
+		}
+	}
+}
+
+func (t *table[K, N, V]) get(h flow.Hash, k K, n N) *V {
+	if _, e, _ := t.find(h, k, n); e != nil {
+		return &e.v
+	}
+	return nil
+}
+
+// ref returns the entry's value, which is new and zero if fresh.
+func (t *table[K, N, V]) ref(h flow.Hash, k K, n N) (v *V, fresh bool) {
+	p := t.place(h, &n)
+	s := t.dir[p>>1>>(t.shift&63)]
+	tag := tagOf(p)
+	for i := p & s.mask; ; i = (i + 8) & s.mask {
+		g := s.group(i)
+		for m := same(g, tag); m != 0; m &= m - 1 {
+			j := (i + uint64(bits.TrailingZeros64(m))>>3) & s.mask
+			if e := &s.slots[j]; e.k == k && e.n == n {
+				return &e.v, false
+			}
+		}
+		if ^g&highs != 0 {
+			return t.insert(p, h, k, n), true
+		}
+	}
+}
+
+// insert adds an entry that is not there.
+func (t *table[K, N, V]) insert(p uint64, h flow.Hash, k K, n N) *V {
+	s := t.dir[p>>1>>(t.shift&63)]
+	for s.used >= s.limit {
+		t.grow(p, s)
+		s = t.dir[p>>1>>(t.shift&63)]
+	}
+	t.n++
+	e := s.add(p, h)
+	e.k, e.n = k, n
+	return &e.v
+}
+
+// add takes the first empty slot for p.
+func (s *segment[K, N, V]) add(p uint64, h flow.Hash) *slot[K, N, V] {
+	i := p & s.mask
+	for {
+		if m := ^s.group(i) & highs; m != 0 {
+			i = (i + uint64(bits.TrailingZeros64(m))>>3) & s.mask
+			break
+		}
+		i = (i + 8) & s.mask
+	}
+	s.used++
+	s.peak = max(s.peak, s.used)
+	s.setTag(i, byte(tagOf(p)))
+	s.hashes[i] = h
+	return &s.slots[i]
+}
+
+func (s *segment[K, N, V]) setTag(i uint64, tag byte) {
+	s.tags[i] = tag
+	if i < 7 {
+		s.tags[uint64(len(s.slots))+i] = tag
+	}
+}
+
+// remove deletes an entry.
+func (t *table[K, N, V]) remove(h flow.Hash, k K, n N) bool {
+	s, _, i := t.find(h, k, n)
+	if s == nil {
+		return false
+	}
+	// Each later entry of the run moves to the gap if it may stand there: if the
+	// gap is not before its home.
+	for j := (i + 1) & s.mask; s.tags[j] != 0; j = (j + 1) & s.mask {
+		home := t.place(s.hashes[j], &s.slots[j].n) & s.mask
+		if (j-home)&s.mask >= (j-i)&s.mask {
+			s.slots[i], s.hashes[i] = s.slots[j], s.hashes[j]
+			s.setTag(i, s.tags[j])
+			i = j
+		}
+	}
+	s.slots[i] = slot[K, N, V]{}
+	s.setTag(i, 0)
+	s.used--
+	t.n--
+	return true
+}
+
+// each calls f for all entries, in an order that depends on nothing but the
+// calls made so far, until f returns false.
+func (t *table[K, N, V]) each(f func(h flow.Hash, e *slot[K, N, V]) bool) {
+	var last *segment[K, N, V]
+	for _, s := range t.dir {
+		if s == last {
+			continue
+		}
+		last = s
+		for i := range s.slots {
+			if s.tags[i] != 0 && !f(s.hashes[i], &s.slots[i]) {
+				return
+			}
+		}
+	}
+}

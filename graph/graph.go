@@ -183,11 +183,12 @@ func (g *Graph) Operator(id flow.OperatorID) *Operator {
 	return nil
 }
 
-// String is the operator as error messages show it: kind, name and id.
+// String is the operator as error messages show it: kind, name and id. What is
+// very long is cut, as an operator may be named in very many messages.
 func (o *Operator) String() string {
 	kind := o.Kind
 	if kind == "" {
 		kind = "operator"
 	}
-	return fmt.Sprintf("%s %q (id %q)", kind, o.Name, string(o.ID))
+	return fmt.Sprintf("%.40s %.200q (id %.200q)", line(kind), o.Name, string(o.ID))
 }

@@ -14,6 +14,14 @@ import (
 // keys, file names and metric labels.
 const MaxIDBytes = 255
 
+// MaxNameBytes is the greatest length of an operator's, a port's or an outlet's
+// name: what explain writes once for each edge must not be huge.
+const MaxNameBytes = 4096
+
+// maxProblems bounds what one call reports. A graph made by hand or by a front
+// has a few; one that came from elsewhere may have a million.
+const maxProblems = 1000
+
 // Error is one problem of a graph. [Graph.Validate] and [Build] return several
 // of them joined; errors.As finds the first, [Problems] all.
 type Error struct {
@@ -67,20 +75,34 @@ type validator struct {
 	// unfed marks operators whose own lack of input was reported, so that it is
 	// not said a second time that no source reaches them.
 	unfed []bool
+	// more counts the problems above maxProblems.
+	more int
 }
 
 func newValidator(g *Graph) *validator {
 	return &validator{g: g, t: newTopology(g), unfed: make([]bool, len(g.Operators))}
 }
 
-func (v *validator) join() error { return errors.Join(v.problems...) }
-
-func (v *validator) graph(what, do string) {
-	v.problems = append(v.problems, &Error{What: what, Do: do})
+func (v *validator) join() error {
+	if v.more > 0 {
+		return errors.Join(append(v.problems, &Error{
+			What: fmt.Sprintf("%d more problems", v.more), Do: "mend those above first"})...)
+	}
+	return errors.Join(v.problems...)
 }
 
+func (v *validator) add(e *Error) {
+	if len(v.problems) == maxProblems {
+		v.more++
+		return
+	}
+	v.problems = append(v.problems, e)
+}
+
+func (v *validator) graph(what, do string) { v.add(&Error{What: what, Do: do}) }
+
 func (v *validator) operator(o *Operator, what, do string) {
-	v.problems = append(v.problems, &Error{Operator: o.ID, Name: o.Name, Kind: o.Kind, What: what, Do: do})
+	v.add(&Error{Operator: o.ID, Name: o.Name, Kind: o.Kind, What: what, Do: do})
 }
 
 func (v *validator) all() {
@@ -97,6 +119,7 @@ func (v *validator) all() {
 	v.structure()
 	for i, o := range g.Operators {
 		if o != nil {
+			v.names(o)
 			v.parallelism(o)
 			v.types(i)
 		}
@@ -139,7 +162,7 @@ func (v *validator) structure() {
 		names := make([]string, 0, len(cycle)+1)
 		for _, i := range append(cycle, cycle[0]) {
 			o := v.g.Operators[i]
-			names = append(names, fmt.Sprintf("%q (id %q)", o.Name, string(o.ID)))
+			names = append(names, fmt.Sprintf("%.200q (id %.200q)", o.Name, string(o.ID)))
 		}
 		v.operator(v.g.Operators[cycle[0]],
 			"is part of a cycle: "+strings.Join(names, " -> "),
@@ -162,6 +185,22 @@ func (v *validator) id(i int, o *Operator) {
 		v.operator(o, fmt.Sprintf("has an id of %d bytes", len(o.ID)), fmt.Sprintf("use at most %d", MaxIDBytes))
 	case !utf8.ValidString(string(o.ID)) || strings.ContainsFunc(string(o.ID), unicode.IsControl):
 		v.operator(o, "has an id with control characters or bytes that are not UTF-8", "use letters, digits and punctuation")
+	}
+}
+
+// names bounds names. They are free in all else.
+func (v *validator) names(o *Operator) {
+	check := func(what, name string) {
+		if len(name) > MaxNameBytes {
+			v.operator(o, fmt.Sprintf("%s has a name of %d bytes", what, len(name)), fmt.Sprintf("use at most %d", MaxNameBytes))
+		}
+	}
+	check("the operator", o.Name)
+	for p := range o.Inputs {
+		check(fmt.Sprintf("input %d", p), o.Inputs[p].Name)
+	}
+	for p := range o.Outputs {
+		check(fmt.Sprintf("output %d", p), o.Outputs[p].Name)
 	}
 }
 
@@ -194,7 +233,7 @@ func (v *validator) edge(i int, o *Operator, p int, e *Edge) {
 	at, known := v.t.index[e.From]
 	if !known {
 		v.unfed[i] = true
-		v.operator(o, fmt.Sprintf("%s reads from operator id %q, which is not in the graph", portName(o, p), string(e.From)),
+		v.operator(o, fmt.Sprintf("%s reads from operator id %.200q, which is not in the graph", portName(o, p), string(e.From)),
 			"add that operator, or correct the id")
 		return
 	}
@@ -254,7 +293,7 @@ func (v *validator) types(i int) {
 		}
 		want, got := o.Inputs[e.id.Port].Type, from.Outputs[e.edge.Output].Type
 		if want != "" && got != "" && want != got {
-			v.operator(o, fmt.Sprintf("%s takes records of type %s, but output %d of %s has %s",
+			v.operator(o, fmt.Sprintf("%s takes records of type %.200s, but output %d of %s has %.200s",
 				portName(o, int(e.id.Port)), want, e.edge.Output, from, got), "put a Map between them that converts")
 		}
 	}
@@ -275,7 +314,7 @@ func (v *validator) reach() {
 // portName is "input 1" or, where the port has a name, "input 1 (rules)".
 func portName(o *Operator, p int) string {
 	if name := o.Inputs[p].Name; name != "" {
-		return fmt.Sprintf("input %d (%s)", p, name)
+		return fmt.Sprintf("input %d (%.200s)", p, line(name))
 	}
 	return fmt.Sprintf("input %d", p)
 }

@@ -114,7 +114,8 @@ func (a *Aligner) Barrier(channel int, b flow.Barrier) Decision {
 		return d
 	}
 	if aligning && b.Epoch > a.current.Epoch {
-		d.Aborted, d.Unblock = a.current.Epoch, a.release(a.current.Epoch)
+		d.Aborted = a.current.Epoch
+		d.Unblock = a.release(d.Aborted)
 		aligning = false
 	}
 	if slices.Contains(a.aborted, b.Epoch) {

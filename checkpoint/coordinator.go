@@ -42,6 +42,10 @@ type Decline struct {
 // told what happens, with the time, and answers with the actions that follow.
 //
 // The time given is never less than before; [Coordinator.Next] says when Tick is wanted.
+//
+// Barriers that are lost, and acknowledgements of ordinary epochs, cost an epoch
+// and no more, by the time-out. Three messages have to arrive as long as their
+// task lives: Abort, and of a final epoch the acknowledgement and the NotifyCommitted.
 type Coordinator struct {
 	attempt flow.Attempt
 	tasks   []flow.TaskID
@@ -148,7 +152,7 @@ func (c *Coordinator) finalInFlight() bool {
 // Ack notes an acknowledgement. A second one of the same task, and one of an
 // epoch that has ended, change nothing. The errors are about messages that should
 // not have been sent; they change nothing either.
-func (c *Coordinator) Ack(a Ack, now flow.Time) ([]Action, error) {
+func (c *Coordinator) Ack(a Ack, _ flow.Time) ([]Action, error) {
 	i, err := c.check(a.Attempt, a.Task, a.Epoch, "acknowledgement")
 	if err != nil {
 		return nil, err
@@ -214,7 +218,7 @@ func (c *Coordinator) CommitFailed(epoch flow.Epoch, now flow.Time, cause error)
 	f.Message = fmt.Sprintf("committing %s: %s", e.barrier, f.Text())
 	f.Cause = cause
 	c.remove(e, now)
-	return c.close(now, "the attempt failed", []Action{Fail{epoch, &f}}), nil
+	return append(c.close(now, "the attempt failed", nil), Fail{epoch, &f}), nil
 }
 
 // Stop says that the attempt is over: tasks failed, or the job was cancelled.
@@ -408,7 +412,7 @@ func (c *Coordinator) abort(e *epoch, now flow.Time, reason string, acts []Actio
 		f := &flow.Failure{Domain: flow.DomainInternal, Retryable: true, Message: fmt.Sprintf(
 			"checkpoint: %s was aborted, number %d in a row and %d are tolerated: %s",
 			e.barrier, c.aborts, tolerated, reason)}
-		return c.close(now, "the attempt failed", append(acts, Fail{e.barrier.Epoch, f}))
+		return append(c.close(now, "the attempt failed", acts), Fail{e.barrier.Epoch, f})
 	}
 	if e.barrier.Kind == flow.BarrierFinal {
 		c.want[flow.BarrierFinal], c.finalRetry = true, true

@@ -166,8 +166,11 @@ type SplitReceiver interface {
 	AddSplit(s Split) error
 	// NoMoreSplits tells that none will come.
 	NoMoreSplits() error
-	// Align tells the least watermark of the source's alignment group.
-	Align(t flow.Time) error
+	// NoSplitYet tells that its request for a split has to wait.
+	NoSplitYet() error
+	// Align tells the least watermark of an alignment group; a source that is in
+	// another, or in none, does nothing.
+	Align(group string, t flow.Time) error
 	// Stop ends the source before its time: nothing more is read.
 	Stop() error
 	// Pull reads one batch and sends it on. It reports when to be called again,

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -98,6 +99,17 @@ type Task interface {
 	// alignment group it is in.
 	ReportWatermark(op flow.OperatorID, group string, t flow.Time)
 }
+
+// Idler is implemented by operators that send what they have buffered when the
+// task has nothing else to do: sinks that serve people live.
+type Idler interface{ Idle() error }
+
+// Positioner is implemented by sources: Where describes the position of the last
+// record read, for messages.
+type Positioner interface{ Where() string }
+
+// ErrUser is wrapped by errors that user code returned.
+var ErrUser = errors.New("user code")
 
 // Receiver takes batches of T. Inlets of operators and writers of exchanges are
 // receivers.

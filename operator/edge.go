@@ -1,0 +1,102 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/codec"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/shuffle"
+	"github.com/weirflow/weir/shuffle/local"
+)
+
+// Edge makes the typed ends of exchanges for whoever does not know the type. It
+// sits in graph.Output.Impl.
+type Edge interface {
+	// Check reports why records of the type could not be sent to another process,
+	// naming the field and its type; nil when they can.
+	Check() error
+	// NewGate makes the consumer's end of a local exchange with n producers, and
+	// the senders that feed it: each a shuffle.Sender of the type.
+	NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error)
+	// NewWriter makes the producer's end. senders has one for each consumer, or
+	// for a forward exchange the one of the same subtask. The result is a
+	// Receiver of the type as well.
+	NewWriter(ctx context.Context, x graph.Exchange, senders []any, opt EdgeOptions) (shuffle.Writer, error)
+}
+
+// EdgeOptions configure an exchange; the zero value works.
+type EdgeOptions struct {
+	BatchSize      int // records; default shuffle.DefaultBatchSize
+	Credit         int // bytes for each partition; default shuffle.DefaultCredit
+	MaxParallelism int // default flow.DefaultMaxParallelism
+	// Subtask is the producer's number; rebalancing begins with a different
+	// partition for each.
+	Subtask int
+	// Rand makes tests choose among ready channels at random.
+	Rand *rand.Rand
+}
+
+// HashFunc computes the hashes of the keys of a column of records, appending to
+// dst. It sits in graph.Exchange.Impl of hash exchanges.
+type HashFunc[T any] func(vals []T, dst []flow.Hash) []flow.Hash
+
+// EdgeOf makes the handle of type T.
+func EdgeOf[T any]() Edge { return edge[T]{} }
+
+type edge[T any] struct{}
+
+func (edge[T]) Check() error {
+	_, err := codec.For[T]()
+	return err
+}
+
+func (edge[T]) NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error) {
+	c, err := codec.For[T]()
+	if err != nil {
+		return nil, nil, err
+	}
+	g, senders := local.NewGate[T](n, local.Options{Credit: opt.Credit, BatchSize: opt.BatchSize, Pointers: !c.Pointerless(), Rand: opt.Rand})
+	erased := make([]any, n)
+	for i, s := range senders {
+		erased[i] = s
+	}
+	return g, erased, nil
+}
+
+func (edge[T]) NewWriter(ctx context.Context, x graph.Exchange, senders []any, opt EdgeOptions) (shuffle.Writer, error) {
+	typed := make([]shuffle.Sender[T], len(senders))
+	for i, s := range senders {
+		t, ok := s.(shuffle.Sender[T])
+		if !ok {
+			return nil, fmt.Errorf("operator: exchange of %T cannot send by %T", *new(T), s)
+		}
+		typed[i] = t
+	}
+	c, err := codec.For[T]()
+	if err != nil {
+		return nil, err
+	}
+	ro := shuffle.RouterOptions[T]{BatchSize: opt.BatchSize, Bytes: c.MemSize}
+	switch x.Kind {
+	case graph.Forward:
+		return shuffle.NewForward(ctx, typed[0], ro), nil
+	case graph.Broadcast:
+		return shuffle.NewBroadcast(ctx, typed, ro), nil
+	case graph.Rebalance:
+		return shuffle.NewRebalance(ctx, typed, opt.Subtask, ro), nil
+	case graph.Hash:
+		hash, ok := x.Impl.(HashFunc[T])
+		if !ok {
+			return nil, fmt.Errorf("operator: hash exchange of %T has a key of type %T", *new(T), x.Impl)
+		}
+		groups := opt.MaxParallelism
+		if groups == 0 {
+			groups = flow.DefaultMaxParallelism
+		}
+		return shuffle.NewHash(ctx, typed, groups, hash, ro), nil
+	}
+	return nil, fmt.Errorf("operator: exchange of unknown kind %s", x.Kind)
+}

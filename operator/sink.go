@@ -1,0 +1,57 @@
+package operator
+
+import "github.com/weirflow/weir/flow"
+
+// NewSink makes the instance of a sink.
+func NewSink[T any](target Sink[T]) Operator { return &sink[T]{target: target} }
+
+type sink[T any] struct {
+	Base
+	target Sink[T]
+	writer Writer[T]
+	cursor Cursor[T]
+}
+
+func (s *sink[T]) Inlet(flow.Port) any { return s }
+
+func (s *sink[T]) Failing() string { return s.cursor.Failing() }
+
+func (s *sink[T]) Open(ctx *Context) error {
+	s.Context = ctx
+	w, err := s.target.Writer(&WriterContext{
+		Context: ctx.Task.Context(), Job: ctx.Job, Attempt: ctx.Attempt, Operator: ctx.Operator, Name: ctx.Name,
+		Subtask: ctx.Subtask, Parallelism: ctx.Parallelism, Log: ctx.Log, Metrics: ctx.Metrics, Now: ctx.Task.Now,
+		WakeAt: func(t flow.Time) { ctx.Task.WakeAt(s, t) },
+	})
+	if err != nil {
+		return external(err)
+	}
+	s.writer = w
+	return nil
+}
+
+func (s *sink[T]) Receive(b *flow.Batch[T]) error {
+	s.Metrics.RecordsIn.Add(int64(len(b.Values)))
+	s.cursor.Enter(b)
+	if err := s.writer.Write(b); err != nil {
+		return external(err)
+	}
+	s.cursor.Leave()
+	return nil
+}
+
+func (s *sink[T]) Idle() error { return external(s.writer.Idle()) }
+
+func (s *sink[T]) Barrier(b flow.Barrier) ([]byte, error) {
+	data, err := s.writer.Prepare(b)
+	return data, external(err)
+}
+
+func (s *sink[T]) ProcessingTime(now flow.Time) error { return external(s.writer.Tick(now)) }
+
+func (s *sink[T]) Close() error {
+	if s.writer == nil {
+		return nil
+	}
+	return external(s.writer.Close())
+}

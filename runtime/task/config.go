@@ -1,0 +1,71 @@
+package task
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/shuffle"
+	"github.com/weirflow/weir/state"
+)
+
+// Config is all that a task is made from.
+type Config struct {
+	Job            flow.JobID
+	Attempt        flow.Attempt
+	ID             flow.TaskID
+	Chain          *graph.Chain
+	MaxParallelism int
+	BatchSize      int
+	Inputs         []Input
+	Outputs        []Output
+	State          state.Store
+	Registry       *obs.Registry
+	Log            *slog.Logger
+	// Now is the processing time.
+	Now func() flow.Time
+	// Listener is told what happens; its functions are called on the task's
+	// goroutine, and must not block.
+	Listener Listener
+	// Rand, where set, makes the order in which gates are read random.
+	Rand *rand.Rand
+}
+
+// Input is one edge that ends at the chain's head.
+type Input struct {
+	Port flow.Port
+	Gate shuffle.Gate
+}
+
+// Output is one edge that starts in the chain.
+type Output struct {
+	From   flow.OperatorID
+	Outlet flow.Outlet
+	// Open makes the writer. Its blocking calls end with ctx, which is the task's.
+	Open func(ctx context.Context) (shuffle.Writer, error)
+}
+
+// Listener is what a task tells its worker.
+type Listener struct {
+	// Running: the operators are open.
+	Running func()
+	// Drained: all input has ended and its end was handled.
+	Drained func()
+	// Ack: the barrier of the epoch was handled; prepared is what sinks prepared.
+	Ack func(e flow.Epoch, prepared []Prepared)
+	// Decline: the epoch can no longer be aligned here.
+	Decline func(e flow.Epoch, reason string)
+	// RequestSplit, FinishedSplit and SourceWatermark are from sources.
+	RequestSplit    func(op flow.OperatorID)
+	FinishedSplit   func(op flow.OperatorID, split string)
+	SourceWatermark func(op flow.OperatorID, group string, t flow.Time)
+}
+
+// Prepared is what one sink of the chain prepared for an epoch.
+type Prepared struct {
+	Operator flow.OperatorID
+	Data     []byte
+}

@@ -1,0 +1,298 @@
+package task
+
+import (
+	"github.com/weirflow/weir/checkpoint"
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
+)
+
+// stepSource reads one batch from the source.
+func (t *Task) stepSource() (bool, error) {
+	if t.ended {
+		return false, nil
+	}
+	if t.pull.waiting && !t.pull.woken.Load() {
+		if t.pull.until == 0 || t.cfg.Now() < t.pull.until {
+			return false, nil
+		}
+	}
+	t.pull.woken.Store(false)
+	head := t.nodes[0]
+	p, err := t.source.Pull()
+	if err != nil {
+		return true, t.failure(head, err)
+	}
+	t.pull.waiting, t.pull.until = p.Wait, p.Until
+	switch {
+	case p.Ended && p.Drained:
+		p.Watermark = flow.MaxTime
+	case p.Idle && !t.idle:
+		t.idle = true
+		return true, t.broadcast(flow.Control{Kind: flow.ControlIdle})
+	case !p.Idle && t.idle:
+		t.idle = false
+		if p.Watermark == head.out && !p.Worked {
+			// Nothing else would tell the inputs behind that we are active again.
+			if err := t.broadcast(flow.Watermark(head.out)); err != nil {
+				return true, err
+			}
+		}
+	}
+	if err := t.advance(head, p.Watermark); err != nil {
+		return true, err
+	}
+	if p.Ended {
+		return true, t.end()
+	}
+	return p.Worked || !p.Wait, t.stateErr()
+}
+
+// control handles a control record from a gate.
+func (t *Task) control(g *gate, channel int, c flow.Control) error {
+	i := g.first + channel
+	switch c.Kind {
+	case flow.ControlWatermark:
+		t.frontier.Watermark(i, c.Time)
+		return t.frontierMoved()
+	case flow.ControlIdle:
+		t.frontier.SetIdle(i)
+		return t.frontierMoved()
+	case flow.ControlBarrier:
+		return t.barrier(i, c.Barrier)
+	case flow.ControlEnd:
+		t.aligner.End(i)
+		t.frontier.End(i)
+		if err := t.frontierMoved(); err != nil {
+			return err
+		}
+		g.open--
+		t.open--
+		if g.open == 0 && t.portEnded(g.Port) {
+			head := t.nodes[0]
+			if err := head.op.EndInput(g.Port); err != nil {
+				return t.failure(head, err)
+			}
+		}
+		if t.open == 0 {
+			return t.end()
+		}
+	}
+	return t.stateErr()
+}
+
+func (t *Task) portEnded(p flow.Port) bool {
+	for i := range t.gates {
+		if t.gates[i].Port == p && t.gates[i].open > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// frontierMoved hands the merged watermark, if it advanced, or the idleness, if it
+// changed, along the chain.
+func (t *Task) frontierMoved() error {
+	head := t.nodes[0]
+	if w := t.frontier.Time(); w > head.in {
+		head.in = w
+		head.ctx.Metrics.Watermark.Store(int64(w))
+		out, err := head.op.Watermark(w)
+		if err != nil {
+			return t.failure(head, err)
+		}
+		if err := t.advance(head, out); err != nil {
+			return err
+		}
+	}
+	if idle := t.frontier.Idle(); idle != t.idle {
+		t.idle = idle
+		if idle {
+			return t.broadcast(flow.Control{Kind: flow.ControlIdle})
+		}
+		return t.broadcast(flow.Watermark(head.out))
+	}
+	return nil
+}
+
+// advance sets n's output watermark and hands it to all that is behind n.
+func (t *Task) advance(n *node, w flow.Time) error {
+	if w <= n.out {
+		return nil
+	}
+	n.out = w
+	if len(t.gates) == 0 && n == t.nodes[0] {
+		n.ctx.Metrics.Watermark.Store(int64(w))
+	}
+	for _, c := range n.children {
+		c.in = w
+		c.ctx.Metrics.Watermark.Store(int64(w))
+		out, err := c.op.Watermark(w)
+		if err != nil {
+			return t.failure(c, err)
+		}
+		if err := t.advance(c, out); err != nil {
+			return err
+		}
+	}
+	for _, wr := range n.writers {
+		if err := wr.Control(flow.Watermark(w)); err != nil {
+			return t.failed(err)
+		}
+	}
+	return nil
+}
+
+// broadcast sends a control record on all writers, each with its own operator's
+// watermark where it is one.
+func (t *Task) broadcast(c flow.Control) error {
+	for _, n := range t.nodes {
+		for _, w := range n.writers {
+			send := c
+			if c.Kind == flow.ControlWatermark {
+				send.Time = n.out
+			}
+			if err := w.Control(send); err != nil {
+				return t.failed(err)
+			}
+		}
+	}
+	return nil
+}
+
+// end handles the end of all input: the operators behind the head learn of it in
+// order, so that each sees what the ones before it emit at their end.
+func (t *Task) end() error {
+	for _, n := range t.nodes[1:] {
+		if err := n.op.EndInput(0); err != nil {
+			return t.failure(n, err)
+		}
+	}
+	t.ended = true
+	if err := t.broadcast(flow.Control{Kind: flow.ControlEnd}); err != nil {
+		return err
+	}
+	if err := t.stateErr(); err != nil {
+		return err
+	}
+	t.cfg.Listener.Drained()
+	return nil
+}
+
+// barrier aligns the inputs for a barrier and, once they are, ends the epoch.
+func (t *Task) barrier(channel int, b flow.Barrier) error {
+	d := t.aligner.Barrier(channel, b)
+	if d.Aborted != 0 {
+		t.cfg.Listener.Decline(d.Aborted, "a newer barrier overtook it")
+	}
+	if d.Unblock {
+		t.unblock()
+	}
+	switch d.Verdict {
+	case checkpoint.Wait:
+		t.block(channel, true)
+	case checkpoint.Aligned:
+		return t.epoch(d.Barrier)
+	}
+	return nil
+}
+
+// epoch ends an epoch: every operator handles the barrier, then it goes on behind
+// all that they sent, then it is acknowledged.
+func (t *Task) epoch(b flow.Barrier) error {
+	var prepared []Prepared
+	for _, n := range t.nodes {
+		data, err := n.op.Barrier(b)
+		if err != nil {
+			return t.failure(n, err)
+		}
+		if data != nil {
+			prepared = append(prepared, Prepared{Operator: n.spec.ID, Data: data})
+		}
+	}
+	if err := t.broadcast(flow.BarrierControl(b)); err != nil {
+		return err
+	}
+	if err := t.stateErr(); err != nil {
+		return err
+	}
+	t.cfg.Listener.Ack(b.Epoch, prepared)
+	return nil
+}
+
+func (t *Task) block(channel int, blocked bool) {
+	for i := range t.gates {
+		g := &t.gates[i]
+		if c := channel - g.first; c >= 0 && c < g.Gate.Channels() {
+			g.Gate.Block(c, blocked)
+			return
+		}
+	}
+}
+
+func (t *Task) unblock() {
+	for i := range t.gates {
+		for c := range t.gates[i].Gate.Channels() {
+			t.gates[i].Gate.Block(c, false)
+		}
+	}
+}
+
+// InjectBarrier starts an epoch at a source task.
+func (t *Task) InjectBarrier(b flow.Barrier) {
+	t.order(func() error { return t.barrier(0, b) })
+}
+
+// AbortEpoch makes the task go on without the epoch.
+func (t *Task) AbortEpoch(e flow.Epoch) {
+	t.order(func() error {
+		if d := t.aligner.Abort(e); d.Unblock {
+			t.unblock()
+		}
+		return nil
+	})
+}
+
+// Committed tells the operators that an epoch is committed.
+func (t *Task) Committed(e flow.Epoch) {
+	t.order(func() error {
+		for _, n := range t.nodes {
+			if err := n.op.Committed(e); err != nil {
+				return t.failure(n, err)
+			}
+		}
+		return nil
+	})
+}
+
+// toSource runs f with the task's source, if op is it.
+func (t *Task) toSource(f func(operator.SplitReceiver) error) {
+	t.order(func() error {
+		if t.source == nil || t.ended {
+			return nil
+		}
+		t.pull.waiting = false
+		if err := f(t.source); err != nil {
+			return t.failure(t.nodes[0], err)
+		}
+		return nil
+	})
+}
+
+// AddSplit gives the task's source a split.
+func (t *Task) AddSplit(s operator.Split) {
+	t.toSource(func(r operator.SplitReceiver) error { return r.AddSplit(s) })
+}
+
+// NoMoreSplits tells the task's source that it gets no more splits.
+func (t *Task) NoMoreSplits() { t.toSource(operator.SplitReceiver.NoMoreSplits) }
+
+// NoSplitYet tells the task's source that there is no split for it now.
+func (t *Task) NoSplitYet() { t.toSource(operator.SplitReceiver.NoSplitYet) }
+
+// Align tells the task's source the least watermark of a group.
+func (t *Task) Align(group string, at flow.Time) {
+	t.toSource(func(r operator.SplitReceiver) error { return r.Align(group, at) })
+}
+
+// StopSource ends the task's source before its time.
+func (t *Task) StopSource() { t.toSource(operator.SplitReceiver.Stop) }

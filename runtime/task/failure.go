@@ -1,0 +1,119 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/shuffle"
+)
+
+// guard runs f and turns a panic into a failure.
+func (t *Task) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.panicked(p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// panicked makes the failure of a panic. The operator to blame is the last one
+// of the chain that had a record or timer in hand: calls go down the chain.
+func (t *Task) panicked(p any, stack []byte) *flow.Failure {
+	f := &flow.Failure{Task: t.cfg.ID, Stack: string(stack)}
+	f.Cause, _ = p.(error)
+	n, doing := t.culprit()
+	if n == nil {
+		f.Domain = flow.DomainInternal
+		f.Message = fmt.Sprintf("panic outside user code: %v", p)
+		return f
+	}
+	f.Operator, f.Name, f.Domain = n.spec.ID, n.spec.Name, flow.DomainUser
+	f.Message = fmt.Sprintf("panic: %v; at %s", p, doing)
+	if where := t.position(); where != "" {
+		f.Message += "; source at " + where
+	}
+	return f
+}
+
+// culprit is the last operator of the chain with something in hand.
+func (t *Task) culprit() (*node, string) {
+	for i := len(t.nodes) - 1; i >= 0; i-- {
+		if fr, ok := t.nodes[i].op.(operator.Failer); ok {
+			if doing := fr.Failing(); doing != "" {
+				return t.nodes[i], doing
+			}
+		}
+	}
+	return nil, ""
+}
+
+// position is where the task's source reads, if it has one.
+func (t *Task) position() string {
+	if w, ok := t.nodes[0].op.(operator.Positioner); ok {
+		return w.Where()
+	}
+	return ""
+}
+
+// failed makes the failure of an error that came up through the chain: from the
+// operator that had a record in hand.
+func (t *Task) failed(err error) error {
+	n, doing := t.culprit()
+	if n == nil {
+		return t.failure(nil, err)
+	}
+	if isEnd(err) {
+		return err
+	}
+	f := t.asFailure(n, err)
+	if f.Domain == flow.DomainUser && doing != "" {
+		c := *f
+		c.Message = f.Text() + "; at " + doing
+		if where := t.position(); where != "" {
+			c.Message += "; source at " + where
+		}
+		f = &c
+	}
+	return f
+}
+
+// failure makes the failure of an error that n returned. What is a failure
+// already, or the task's own end, stays what it is.
+func (t *Task) failure(n *node, err error) error {
+	if isEnd(err) {
+		return err
+	}
+	return t.asFailure(n, err)
+}
+
+func (t *Task) asFailure(n *node, err error) *flow.Failure {
+	var f *flow.Failure
+	if errors.As(err, &f) {
+		if f.Task != (flow.TaskID{}) {
+			return f
+		}
+		c := *f
+		f = &c
+	} else {
+		f = &flow.Failure{Cause: err, Message: err.Error()}
+		if errors.Is(err, operator.ErrBadRecord) || errors.Is(err, operator.ErrUser) {
+			f.Domain = flow.DomainUser
+		}
+	}
+	f.Task = t.cfg.ID
+	if n != nil && f.Operator == "" {
+		f.Operator, f.Name = n.spec.ID, n.spec.Name
+	}
+	return f
+}
+
+// isEnd reports whether err is a task's cancellation, its own or that of the one
+// it sends to, rather than a fault.
+func isEnd(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, shuffle.ErrClosed)
+}

@@ -1,0 +1,186 @@
+package task
+
+import (
+	"context"
+	"time"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
+)
+
+// These methods are operator.Task: what a task offers to its operators.
+
+// Context ends when the task is cancelled.
+func (t *Task) Context() context.Context { return t.ctx }
+
+// Now is the processing time.
+func (t *Task) Now() flow.Time { return t.cfg.Now() }
+
+// Mail runs f on the task's goroutine, soon.
+func (t *Task) Mail(f func() error) bool {
+	if !t.mail.put(f) {
+		return false
+	}
+	t.signal()
+	return true
+}
+
+// Wake makes the loop look at its inputs again. Gates and writers call it, and
+// sources by their readers.
+func (t *Task) Wake() {
+	t.pull.woken.Store(true)
+	t.signal()
+}
+
+// signal ends the task's sleep, if it sleeps. Whoever calls it has changed before
+// what the loop looks at before it parks.
+func (t *Task) signal() {
+	if t.parked.CompareAndSwap(true, false) {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// WakeAt asks for a call of ProcessingTime.
+func (t *Task) WakeAt(op operator.Operator, at flow.Time) {
+	n := t.node(op)
+	if at < n.wakeAt {
+		n.wakeAt = at
+		t.nextWake = min(t.nextWake, at)
+	}
+}
+
+// Advance sends a watermark that op held back.
+func (t *Task) Advance(op operator.Operator, at flow.Time) error { return t.advance(t.node(op), at) }
+
+// Yield runs mail until done returns true.
+func (t *Task) Yield(done func() bool) error {
+	for !done() {
+		if t.stopped.Load() {
+			return context.Cause(t.ctx)
+		}
+		if t.mail.pending() {
+			if err := t.run(&t.mail); err != nil {
+				return err
+			}
+			continue
+		}
+		t.parked.Store(true)
+		if t.mail.pending() || t.stopped.Load() {
+			t.parked.Store(false)
+			continue
+		}
+		<-t.wake
+	}
+	return nil
+}
+
+// RequestSplit asks for one more split.
+func (t *Task) RequestSplit(op flow.OperatorID) { t.cfg.Listener.RequestSplit(op) }
+
+// FinishedSplit tells that a split was read to its end.
+func (t *Task) FinishedSplit(op flow.OperatorID, split string) {
+	t.cfg.Listener.FinishedSplit(op, split)
+}
+
+// ReportWatermark tells how far a source in an alignment group has come.
+func (t *Task) ReportWatermark(op flow.OperatorID, group string, at flow.Time) {
+	t.cfg.Listener.SourceWatermark(op, group, at)
+}
+
+func (t *Task) node(op operator.Operator) *node {
+	for _, n := range t.nodes {
+		if n.op == op {
+			return n
+		}
+	}
+	panic("task: an operator of another chain")
+}
+
+// order is Mail for the worker. Orders are apart from mail because an operator that
+// yields in the middle of a barrier must not be given the next barrier.
+func (t *Task) order(f func() error) {
+	if t.orders.put(f) {
+		t.signal()
+	}
+}
+
+func (t *Task) run(m *mailbox) error {
+	for _, f := range m.take() {
+		if err := f(); err != nil {
+			return t.failed(err)
+		}
+	}
+	return nil
+}
+
+// fireTimers calls the operators whose time has come.
+func (t *Task) fireTimers() error {
+	now := t.cfg.Now()
+	if now < t.nextWake {
+		return nil
+	}
+	for _, n := range t.nodes {
+		if n.wakeAt <= now {
+			n.wakeAt = flow.MaxTime
+			if err := n.op.ProcessingTime(now); err != nil {
+				return t.failure(n, err)
+			}
+		}
+	}
+	t.nextWake = flow.MaxTime
+	for _, n := range t.nodes {
+		t.nextWake = min(t.nextWake, n.wakeAt)
+	}
+	return t.stateErr()
+}
+
+// park sleeps until something happens. Whatever happens between the look and the
+// sleep is not missed: it finds parked set, and leaves a token in wake.
+func (t *Task) park() {
+	t.parked.Store(true)
+	if t.somethingToDo() {
+		t.parked.Store(false)
+		return
+	}
+	until := t.nextWake
+	if t.source != nil && !t.ended && t.pull.waiting && t.pull.until != 0 {
+		until = min(until, t.pull.until)
+	}
+	if until == flow.MaxTime {
+		<-t.wake
+		return
+	}
+	d := time.Duration(until-t.cfg.Now()) * time.Microsecond
+	if d <= 0 {
+		t.parked.Store(false)
+		return
+	}
+	timer := time.NewTimer(d)
+	select {
+	case <-t.wake:
+		timer.Stop()
+	case <-timer.C:
+		t.parked.Store(false)
+	}
+}
+
+func (t *Task) somethingToDo() bool {
+	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished {
+		return true
+	}
+	if !t.writable() {
+		return false
+	}
+	if t.source != nil {
+		return !t.ended && (!t.pull.waiting || t.pull.woken.Load())
+	}
+	for i := range t.gates {
+		if t.gates[i].Gate.Ready() {
+			return true
+		}
+	}
+	return false
+}

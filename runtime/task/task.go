@@ -1,0 +1,381 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weirflow/weir/checkpoint"
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/shuffle"
+)
+
+// Task is one running subtask. Make it with [New], run it with Run; the other
+// exported methods may be called from any goroutine at any time.
+type Task struct {
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	nodes   []*node // topological; the head first
+	source  operator.SplitReceiver
+	gates   []gate
+	writers []shuffle.Writer // of all nodes
+
+	channels int // of all gates
+	frontier *flow.Frontier
+	aligner  *checkpoint.Aligner
+	open     int  // channels that have not ended
+	idle     bool // the idleness that was told to the writers
+	ended    bool // the end of all input was handled
+
+	pull struct {
+		waiting bool
+		until   flow.Time // 0: only by wake
+		woken   atomic.Bool
+	}
+	nextWake flow.Time // the earliest request of WakeAt, MaxTime if none
+	finished bool      // told to finish
+
+	mail    mailbox     // from operators: what Yield runs
+	orders  mailbox     // from the worker
+	stopped atomic.Bool // the context has ended
+	parked  atomic.Bool
+	wake    chan struct{}
+}
+
+// node is one operator of the chain with what hangs on it.
+type node struct {
+	op       operator.Operator
+	spec     *graph.Operator
+	children []*node
+	writers  []shuffle.Writer
+	in, out  flow.Time // watermarks
+	wakeAt   flow.Time // MaxTime if none
+	ctx      *operator.Context
+}
+
+// gate is an input with the numbers of its channels among all channels of the
+// task.
+type gate struct {
+	Input
+	first int
+	open  int // channels that have not ended
+}
+
+// New builds the chain. It starts nothing and opens nothing.
+func New(ctx context.Context, cfg Config) (*Task, error) {
+	t := &Task{cfg: cfg, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
+	t.ctx, t.cancel = context.WithCancelCause(ctx)
+	if err := t.build(); err != nil {
+		t.cancel(err)
+		return nil, fmt.Errorf("task %s: %w", cfg.ID, err)
+	}
+	return t, nil
+}
+
+func (t *Task) build() error {
+	byID := make(map[flow.OperatorID]*node, len(t.cfg.Chain.Operators))
+	for _, spec := range t.cfg.Chain.Operators {
+		impl, ok := spec.Impl.(*operator.Impl)
+		if !ok {
+			return fmt.Errorf("operator %q (%s) has no implementation here but %T", spec.Name, spec.ID, spec.Impl)
+		}
+		n := &node{op: impl.New(), spec: spec, in: flow.MinTime, out: flow.MinTime, wakeAt: flow.MaxTime}
+		n.ctx = t.context(n)
+		byID[spec.ID] = n
+		t.nodes = append(t.nodes, n)
+	}
+	for _, l := range t.cfg.Chain.Links {
+		from, to := byID[l.From], byID[l.To]
+		if err := attach(from.op.Outlet(l.Output), to.op.Inlet(l.Port)); err != nil {
+			return fmt.Errorf("link %s to %s: %w", from.spec, to.spec, err)
+		}
+		from.children = append(from.children, to)
+	}
+	for _, o := range t.cfg.Outputs {
+		from := byID[o.From]
+		w, err := o.Open(t.ctx)
+		if err == nil {
+			err = attach(from.op.Outlet(o.Outlet), w)
+		}
+		if err != nil {
+			return fmt.Errorf("output of %s: %w", from.spec, err)
+		}
+		w.Notify(t.Wake)
+		from.writers = append(from.writers, w)
+		t.writers = append(t.writers, w)
+	}
+	head := t.nodes[0]
+	for _, in := range t.cfg.Inputs {
+		inlet := head.op.Inlet(in.Port)
+		if inlet == nil {
+			return fmt.Errorf("%s has no input port %d", head.spec, in.Port)
+		}
+		if err := in.Gate.Attach(inlet); err != nil {
+			return fmt.Errorf("input of %s: %w", head.spec, err)
+		}
+		in.Gate.Notify(t.Wake)
+		t.gates = append(t.gates, gate{Input: in, first: t.channels, open: in.Gate.Channels()})
+		t.channels += in.Gate.Channels()
+	}
+	if len(t.gates) == 0 {
+		src, ok := head.op.(operator.SplitReceiver)
+		if !ok {
+			return fmt.Errorf("%s has no input and is no source", head.spec)
+		}
+		t.source = src
+	}
+	t.open = max(t.channels, 1)
+	t.frontier = flow.NewFrontier(t.open)
+	t.aligner = checkpoint.NewAligner(t.open)
+	return nil
+}
+
+func attach(out operator.Attacher, receiver any) error {
+	if out == nil {
+		return errors.New("there is no such outlet")
+	}
+	if receiver == nil {
+		return errors.New("there is no such input port")
+	}
+	return out.Attach(receiver)
+}
+
+func (t *Task) context(n *node) *operator.Context {
+	c := &t.cfg
+	return &operator.Context{
+		Job:            c.Job,
+		Attempt:        c.Attempt,
+		Operator:       n.spec.ID,
+		Name:           n.spec.Name,
+		TaskID:         c.ID,
+		Subtask:        c.ID.Subtask,
+		Parallelism:    c.Chain.Parallelism,
+		MaxParallelism: c.MaxParallelism,
+		KeyGroups:      flow.RangeOf(c.MaxParallelism, c.Chain.Parallelism, c.ID.Subtask),
+		BatchSize:      c.BatchSize,
+		State:          c.State,
+		Metrics:        c.Registry.Operator(n.spec.ID, n.spec.Name, n.spec.Kind, c.ID.Subtask),
+		Log:            c.Log.With("operator", n.spec.Name, "subtask", c.ID.Subtask),
+		Task:           t,
+	}
+}
+
+// ID is the task's identity.
+func (t *Task) ID() flow.TaskID { return t.cfg.ID }
+
+// Run opens the operators, works until the task is finished or cancelled, and
+// closes them. It returns nil when the task was told to finish, the context's error
+// when it was cancelled, and a *flow.Failure otherwise.
+func (t *Task) Run() (err error) {
+	defer t.cancel(nil)
+	stop := context.AfterFunc(t.ctx, func() {
+		t.stopped.Store(true)
+		t.Wake()
+	})
+	defer stop()
+	opened := 0
+	err = t.guard(func() error {
+		for _, n := range t.nodes {
+			opened++
+			if err := n.op.Open(n.ctx); err != nil {
+				return t.failure(n, err)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		t.cfg.Listener.Running()
+		err = t.guard(t.loop)
+	}
+	t.cancel(err)
+	t.mail.close()
+	t.orders.close()
+	for i := opened - 1; i >= 0; i-- {
+		n := t.nodes[i]
+		closeErr := t.guard(func() error {
+			if err := n.op.Close(); err != nil {
+				return t.failure(n, err)
+			}
+			return nil
+		})
+		if err == nil {
+			err = closeErr
+		}
+	}
+	for _, g := range t.gates {
+		g.Gate.Close()
+	}
+	return err
+}
+
+// loop is the task's life between open and close.
+func (t *Task) loop() error {
+	for {
+		if t.stopped.Load() {
+			return context.Cause(t.ctx)
+		}
+		if t.mail.pending() || t.orders.pending() {
+			if err := t.run(&t.mail); err != nil {
+				return err
+			}
+			if err := t.run(&t.orders); err != nil {
+				return err
+			}
+			continue
+		}
+		if t.finished {
+			return nil
+		}
+		if t.nextWake != flow.MaxTime {
+			if err := t.fireTimers(); err != nil {
+				return err
+			}
+		}
+		if t.writable() {
+			worked, err := t.step()
+			if err != nil {
+				return err
+			}
+			if worked {
+				continue
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		t.park()
+	}
+}
+
+// step takes one thing from the inputs.
+func (t *Task) step() (worked bool, err error) {
+	if t.source != nil {
+		return t.stepSource()
+	}
+	if len(t.gates) == 1 {
+		return t.stepGate(0)
+	}
+	// With several gates each gets its turn, so that none starves.
+	first := 0
+	if t.cfg.Rand != nil {
+		first = t.cfg.Rand.IntN(len(t.gates))
+	}
+	for k := range t.gates {
+		w, err := t.stepGate((first + k) % len(t.gates))
+		if err != nil {
+			return true, err
+		}
+		worked = worked || w
+		if w && t.cfg.Rand != nil {
+			return true, nil
+		}
+		if w && !t.writable() {
+			return true, nil
+		}
+	}
+	return worked, nil
+}
+
+func (t *Task) stepGate(i int) (bool, error) {
+	g := &t.gates[i]
+	e, ok, err := g.Gate.Next()
+	if err != nil {
+		return true, t.failed(err)
+	}
+	if !ok {
+		return false, nil
+	}
+	if e.Records > 0 {
+		t.frontier.SetActive(g.first + e.Channel)
+		t.idle = false
+		return true, t.stateErr()
+	}
+	return true, t.control(g, e.Channel, e.Control)
+}
+
+// writable reports whether all writers have credit.
+func (t *Task) writable() bool {
+	for _, w := range t.writers {
+		if !w.Available() {
+			return false
+		}
+	}
+	return true
+}
+
+// flush sends what is collected, since there is nothing else to do.
+func (t *Task) flush() error {
+	for _, n := range t.nodes {
+		if idler, ok := n.op.(operator.Idler); ok {
+			if err := idler.Idle(); err != nil {
+				return t.failure(n, err)
+			}
+		}
+	}
+	for _, w := range t.writers {
+		if err := w.Flush(); err != nil {
+			return t.failed(err)
+		}
+	}
+	return nil
+}
+
+// stateErr is the first error that the state met.
+func (t *Task) stateErr() error {
+	if err := t.cfg.State.Err(); err != nil {
+		return t.failed(&flow.Failure{Domain: flow.DomainExternal, Retryable: true, Message: "keyed state: " + err.Error(), Cause: err})
+	}
+	return nil
+}
+
+// Finish makes Run return when the mail before it was handled.
+func (t *Task) Finish() { t.order(func() error { t.finished = true; return nil }) }
+
+// Cancel ends the task at once.
+func (t *Task) Cancel() { t.cancel(context.Canceled) }
+
+// mailbox is a queue of functions to run on the task's goroutine.
+type mailbox struct {
+	count atomic.Int32
+	mu    struct {
+		sync.Mutex
+		queue  []func() error
+		closed bool
+	}
+}
+
+func (m *mailbox) pending() bool { return m.count.Load() > 0 }
+
+func (m *mailbox) put(f func() error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.closed {
+		return false
+	}
+	m.mu.queue = append(m.mu.queue, f)
+	m.count.Store(int32(len(m.mu.queue)))
+	return true
+}
+
+func (m *mailbox) take() []func() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.mu.queue
+	m.mu.queue = nil
+	m.count.Store(0)
+	return q
+}
+
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.closed = true
+	m.mu.queue = nil
+	m.count.Store(0)
+}

@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/runtime/task"
+	"github.com/weirflow/weir/shuffle"
+)
+
+// builder makes the tasks of one deployment: first the consuming ends of all
+// exchanges, then the tasks with their writers.
+type builder struct {
+	w     *Worker
+	job   flow.JobID
+	ends  map[endID]end
+	tasks []*task.Task
+}
+
+// endID is the consuming end of an edge at one subtask.
+type endID struct {
+	edge    flow.EdgeID
+	subtask int
+}
+
+// end is a gate with the senders that feed it: one for each producing subtask, or
+// the one producer of a forward exchange.
+type end struct {
+	gate    shuffle.Gate
+	senders []any
+}
+
+func (b *builder) build(tasks []api.Task) error {
+	chains := make([]*graph.Chain, len(tasks))
+	for i, m := range tasks {
+		c := b.w.opt.Plan.Chain(flow.ChainID(m.Chain))
+		if c == nil {
+			return fmt.Errorf("the plan has no chain %q: was it built from another program?", m.Chain)
+		}
+		chains[i] = c
+		for _, in := range c.Inputs {
+			if err := b.end(in, m.Subtask, i); err != nil {
+				return fmt.Errorf("task %s: %w", taskID(m), err)
+			}
+		}
+	}
+	for i, m := range tasks {
+		if err := b.task(chains[i], m.Subtask, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// edgeOf is the typed handle of an operator's output.
+func (b *builder) edgeOf(from flow.OperatorID, out flow.Outlet) (operator.Edge, error) {
+	o := b.w.opt.Plan.Graph.Operator(from)
+	e, ok := o.Outputs[out].Impl.(operator.Edge)
+	if !ok {
+		return nil, fmt.Errorf("output %d of %s has no type here but %T", out, o, o.Outputs[out].Impl)
+	}
+	return e, nil
+}
+
+func (b *builder) end(in graph.ChainInput, subtask, n int) error {
+	e, err := b.edgeOf(in.From, in.Output)
+	if err != nil {
+		return err
+	}
+	producers := b.w.opt.Plan.Chain(in.FromChain).Parallelism
+	if in.Exchange.Kind == graph.Forward {
+		producers = 1
+	}
+	opt := b.options(subtask)
+	opt.Rand = b.w.rand(n)
+	g, senders, err := e.NewGate(producers, opt)
+	if err != nil {
+		return err
+	}
+	b.ends[endID{in.Edge, subtask}] = end{g, senders}
+	return nil
+}
+
+func (b *builder) options(subtask int) operator.EdgeOptions {
+	return operator.EdgeOptions{BatchSize: b.w.opt.BatchSize, Credit: b.w.opt.Credit,
+		MaxParallelism: b.w.opt.Plan.MaxParallelism, Subtask: subtask}
+}
+
+func (b *builder) task(c *graph.Chain, subtask, n int) error {
+	w := b.w
+	id := flow.TaskID{Chain: c.ID, Subtask: subtask}
+	store, err := w.opt.State(id, w.opt.Plan.MaxParallelism, flow.RangeOf(w.opt.Plan.MaxParallelism, c.Parallelism, subtask))
+	if err != nil {
+		return fmt.Errorf("task %s: keyed state: %w", id, err)
+	}
+	cfg := task.Config{
+		Job: b.job, Attempt: w.mu.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
+		BatchSize: w.opt.BatchSize, State: store, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
+		Listener: w.listener(uint64(w.mu.attempt), id), Rand: w.rand(n),
+	}
+	for _, in := range c.Inputs {
+		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate})
+	}
+	for _, out := range c.Outputs {
+		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output,
+			Open: func(ctx context.Context) (shuffle.Writer, error) { return b.writer(ctx, out, subtask) }})
+	}
+	t, err := task.New(w.ctx, cfg)
+	if err != nil {
+		return err
+	}
+	b.tasks = append(b.tasks, t)
+	return nil
+}
+
+func (b *builder) writer(ctx context.Context, out graph.ChainOutput, subtask int) (shuffle.Writer, error) {
+	e, err := b.edgeOf(out.From, out.Output)
+	if err != nil {
+		return nil, err
+	}
+	var senders []any
+	if out.Exchange.Kind == graph.Forward {
+		senders = []any{b.ends[endID{out.Edge, subtask}].senders[0]}
+	} else {
+		for s := range b.w.opt.Plan.Chain(out.ToChain).Parallelism {
+			senders = append(senders, b.ends[endID{out.Edge, s}].senders[subtask])
+		}
+	}
+	return e.NewWriter(ctx, out.Exchange, senders, b.options(subtask))
+}
+
+// abandon frees what was made for a deployment that did not come about.
+func (b *builder) abandon() {
+	for _, t := range b.tasks {
+		t.Cancel()
+	}
+	for _, e := range b.ends {
+		e.gate.Close()
+	}
+}

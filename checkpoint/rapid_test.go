@@ -52,7 +52,7 @@ func TestProtocolRandom(t *testing.T) {
 		check(s.do(s.co.Start(s.now)))
 		pick := func() int { return rapid.IntRange(0, len(s.pool)-1).Draw(t, "message") }
 		for range rapid.IntRange(0, 120).Draw(t, "steps") {
-			switch rapid.IntRange(0, 11).Draw(t, "step") {
+			switch rapid.IntRange(0, 12).Draw(t, "step") {
 			case 0, 1, 2:
 				if ws := s.readable(); len(ws) > 0 {
 					check(s.read(ws[rapid.IntRange(0, len(ws)-1).Draw(t, "wire")]))
@@ -87,6 +87,12 @@ func TestProtocolRandom(t *testing.T) {
 				acts, err := s.co.Trigger(kind, s.now)
 				check(err)
 				check(s.do(acts))
+			case 12:
+				// A decline out of the blue, perhaps after the acknowledgement.
+				if e := s.co.next - flow.Epoch(rapid.IntRange(1, 3).Draw(t, "back")); e >= 1 && e < s.co.next {
+					n := s.nodes[rapid.IntRange(0, len(s.nodes)-1).Draw(t, "task")]
+					s.pool = append(s.pool, &message{kind: "decline", task: n, barrier: flow.Barrier{Epoch: e}, reason: "full"})
+				}
 			}
 		}
 		for _, n := range s.nodes {

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,10 +18,17 @@ import (
 //
 //	go test ./checkpoint -run Scripts -rewrite
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		var r script
-		datadriven.RunTest(t, path, r.run)
-	})
+	// Not the whole folder: rapid keeps its failures there.
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			var r script
+			datadriven.RunTest(t, path, r.run)
+		})
+	}
 }
 
 type script struct {

@@ -133,6 +133,9 @@ func (s *sim) do(acts []Action) error {
 		s.log("> %s", a)
 		switch a := a.(type) {
 		case InjectBarrier:
+			if n := len(s.co.inFlight); a.Barrier.Kind == flow.BarrierFinal && n > 1 {
+				return fmt.Errorf("%s starts with %d in flight", a.Barrier, n)
+			}
 			for _, t := range a.Tasks {
 				s.pool = append(s.pool, &message{kind: "inject", task: s.node(string(t.Chain)), barrier: a.Barrier})
 			}
@@ -223,6 +226,9 @@ func (s *sim) take(i int, keep bool) error {
 		return s.barrier(m.task, 0, m.barrier)
 	case "abort":
 		s.decided(m.task, m.task.aligner.Abort(m.barrier.Epoch))
+		if b, _ := m.task.aligner.Aligning(); b == m.barrier {
+			return fmt.Errorf("%s still aligns %s after it was aborted", m.task.id, b)
+		}
 	case "notify":
 		m.task.prepared.Committed(m.barrier.Epoch)
 		m.task.done = m.task.done || m.barrier.Kind == flow.BarrierFinal

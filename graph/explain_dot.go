@@ -75,6 +75,6 @@ func dotPort(o *Operator, p flow.Port) string {
 // dotQuote makes a DOT string. In one, only the quote must be escaped for the
 // parser; a backslash would begin an escape of the label language, so it is
 // doubled.
-func dotQuote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", "", "\x00", "").Replace(s) + `"`
-}
+func dotQuote(s string) string { return `"` + dotEscapes.Replace(s) + `"` }
+
+var dotEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", "", "\x00", "")

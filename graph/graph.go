@@ -153,7 +153,7 @@ func ParseExchangeKind(s string) (ExchangeKind, error) {
 			return ExchangeKind(i), nil
 		}
 	}
-	return 0, fmt.Errorf("graph: exchange kind %q is unknown: use forward, hash, rebalance or broadcast", s)
+	return 0, fmt.Errorf("graph: exchange kind %.40q is unknown: use forward, hash, rebalance or broadcast", s)
 }
 
 // String is "hash by string", or the kind alone where there is no key type.

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/weirflow/weir/flow"
 )
 
 // FormVersion is the version of the serial form that this release writes. It
@@ -52,10 +54,10 @@ func Marshal(g *Graph) ([]byte, error) {
 	e := msgpack.NewEncoder(&buf)
 	e.UseCompactInts(true)
 	if err := e.Encode(&form{FormVersion, g}); err != nil {
-		return nil, fmt.Errorf("graph: marshal %q: %w", g.Name, err)
+		return nil, fmt.Errorf("graph: marshal %.200q: %w", g.Name, err)
 	}
 	if err := checkForm(buf.Bytes()); err != nil {
-		return nil, fmt.Errorf("graph: marshal %q: it is too large to be read again: %w", g.Name, err)
+		return nil, fmt.Errorf("graph: marshal %.200q: it is too large to be read again: %w", g.Name, err)
 	}
 	return buf.Bytes(), nil
 }
@@ -101,15 +103,27 @@ func (k ExchangeKind) EncodeMsgpack(e *msgpack.Encoder) error {
 	return e.EncodeString(exchangeNames[k])
 }
 
-// DecodeMsgpack reads a name and refuses an unknown one: to guess where records
-// go would give wrong results.
-func (k *ExchangeKind) DecodeMsgpack(d *msgpack.Decoder) error {
-	s, err := d.DecodeString()
-	if err != nil {
+// DecodeMsgpack refuses an edge whose exchange kind is missing or unknown: to
+// guess where records go would give wrong results, and the zero value of a kind
+// is a guess.
+func (e *Edge) DecodeMsgpack(d *msgpack.Decoder) error {
+	var f struct {
+		From     flow.OperatorID `msgpack:"from"`
+		Output   flow.Outlet     `msgpack:"output"`
+		Exchange struct {
+			Kind string `msgpack:"kind"`
+			Key  string `msgpack:"key"`
+		} `msgpack:"exchange"`
+	}
+	if err := d.Decode(&f); err != nil {
 		return err
 	}
-	*k, err = ParseExchangeKind(s)
-	return err
+	kind, err := ParseExchangeKind(f.Exchange.Kind)
+	if err != nil {
+		return fmt.Errorf("edge from %.200q: %w", string(f.From), err)
+	}
+	*e = Edge{From: f.From, Output: f.Output, Exchange: Exchange{Kind: kind, Key: f.Exchange.Key}}
+	return nil
 }
 
 // Fingerprint is the SHA-256, in hex, of the graph's canonical form: the serial

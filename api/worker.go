@@ -177,9 +177,11 @@ type Failure struct {
 	Cause error
 }
 
-// Prepared is what one operator's subtask has prepared for an epoch.
+// Prepared is what one operator's subtask has prepared for an epoch. An Ack holds
+// all that was prepared and not yet told to be committed.
 type Prepared struct {
 	Operator string
+	Epoch    uint64
 	Data     []byte
 }
 

@@ -43,12 +43,12 @@ type source[T any] struct {
 
 	noMore, stopped    bool
 	requested, starved bool
-	watermark                flow.Time // merged, of all splits
-	sent                     flow.Time // the last that was given to the task
-	sentAt                   flow.Time // in processing time
-	seen                     int64
-	align                    flow.Time // no split may go beyond it
-	reported                 flow.Time
+	watermark          flow.Time // merged, of all splits
+	sent               flow.Time // the last that was given to the task
+	sentAt             flow.Time // in processing time
+	seen               int64
+	align              flow.Time // no split may go beyond it
+	reported           flow.Time
 }
 
 // sourceSplit is a split in hand, with its own event time.

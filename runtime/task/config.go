@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/obs"
@@ -54,18 +55,13 @@ type Listener struct {
 	Running func()
 	// Drained: all input has ended and its end was handled.
 	Drained func()
-	// Ack: the barrier of the epoch was handled; prepared is what sinks prepared.
-	Ack func(e flow.Epoch, prepared []Prepared)
+	// Ack: the barrier of the epoch was handled; prepared is what sinks have prepared
+	// and was not yet told to be committed.
+	Ack func(e flow.Epoch, prepared []checkpoint.Committable)
 	// Decline: the epoch can no longer be aligned here.
 	Decline func(e flow.Epoch, reason string)
 	// RequestSplit, FinishedSplit and SourceWatermark are from sources.
 	RequestSplit    func(op flow.OperatorID)
 	FinishedSplit   func(op flow.OperatorID, split string)
 	SourceWatermark func(op flow.OperatorID, group string, t flow.Time)
-}
-
-// Prepared is what one sink of the chain prepared for an epoch.
-type Prepared struct {
-	Operator flow.OperatorID
-	Data     []byte
 }

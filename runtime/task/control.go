@@ -199,14 +199,13 @@ func (t *Task) barrier(channel int, b flow.Barrier) error {
 // epoch ends an epoch: every operator handles the barrier, then it goes on behind
 // all that they sent, then it is acknowledged.
 func (t *Task) epoch(b flow.Barrier) error {
-	var prepared []Prepared
 	for _, n := range t.nodes {
 		data, err := n.op.Barrier(b)
 		if err != nil {
 			return t.failure(n, err)
 		}
 		if data != nil {
-			prepared = append(prepared, Prepared{Operator: n.spec.ID, Data: data})
+			t.prepared.Add(checkpoint.Committable{Operator: n.spec.ID, Subtask: t.cfg.ID.Subtask, Epoch: b.Epoch, Data: data})
 		}
 	}
 	if err := t.broadcast(flow.BarrierControl(b)); err != nil {
@@ -215,7 +214,7 @@ func (t *Task) epoch(b flow.Barrier) error {
 	if err := t.stateErr(); err != nil {
 		return err
 	}
-	t.cfg.Listener.Ack(b.Epoch, prepared)
+	t.cfg.Listener.Ack(b.Epoch, t.prepared.For(b.Epoch))
 	return nil
 }
 
@@ -255,6 +254,7 @@ func (t *Task) AbortEpoch(e flow.Epoch) {
 // Committed tells the operators that an epoch is committed.
 func (t *Task) Committed(e flow.Epoch) {
 	t.order(func() error {
+		t.prepared.Committed(e)
 		for _, n := range t.nodes {
 			if err := n.op.Committed(e); err != nil {
 				return t.failure(n, err)

@@ -40,6 +40,7 @@ type Task struct {
 	}
 	nextWake flow.Time // the earliest request of WakeAt, MaxTime if none
 	finished bool      // told to finish
+	prepared checkpoint.Prepared
 
 	mail    mailbox     // from operators: what Yield runs
 	orders  mailbox     // from the worker

@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/obs"
@@ -210,10 +211,10 @@ func (w *Worker) listener(attempt uint64, id flow.TaskID) task.Listener {
 	return task.Listener{
 		Running: state(api.Running),
 		Drained: state(api.Drained),
-		Ack: func(e flow.Epoch, prepared []task.Prepared) {
+		Ack: func(e flow.Epoch, prepared []checkpoint.Committable) {
 			m := &api.Ack{Attempt: attempt, Task: at, Epoch: uint64(e)}
 			for _, p := range prepared {
-				m.Prepared = append(m.Prepared, api.Prepared{Operator: string(p.Operator), Data: p.Data})
+				m.Prepared = append(m.Prepared, api.Prepared{Operator: string(p.Operator), Epoch: uint64(p.Epoch), Data: p.Data})
 			}
 			s.Ack(m)
 		},

@@ -99,10 +99,9 @@ func TestKeyedSumAgainstNaive(t *testing.T) {
 }
 
 func TestWindowAgainstNaive(t *testing.T) {
-	for _, c := range []struct{ events, keys int64 }{{0, 1}, {1, 1}, {WindowSize, 7}, {WindowSize + 1, 7}, {2*WindowSize + 5, 1000}} {
-		if testing.Short() && c.events > WindowSize {
-			continue
-		}
+	for _, c := range []struct{ events, keys, size int64 }{
+		{0, 1, 1000}, {1, 1, 1000}, {1000, 7, 1000}, {1001, 7, 1000}, {300_003, 100, 100_000}, {300_003, 100, 3000}, {100_000, 10, 7}, {5000, 3, WindowSize},
+	} {
 		type cell struct {
 			start int64
 			key   uint64
@@ -111,13 +110,13 @@ func TestWindowAgainstNaive(t *testing.T) {
 		want := Result{Events: c.events}
 		for i := range c.events {
 			e := GenerateEvent(i, uint64(c.keys))
-			sums[cell{e.Time / WindowSize * WindowSize, e.Key}] += e.Value
+			sums[cell{e.Time / c.size * c.size, e.Key}] += e.Value
 		}
 		for k, sum := range sums {
 			want.add(Result{Results: 1, Check: CheckWindow(k.start, k.key, sum), Max: sum})
 		}
-		for _, parallelism := range []int{1, 2, 3} {
-			compare(t, parallelism, Window(c.events, c.keys, parallelism), want)
+		for _, parallelism := range []int{1, 2, 3, 5} {
+			compare(t, parallelism, window(c.events, c.keys, parallelism, c.size), want)
 		}
 	}
 }

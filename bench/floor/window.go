@@ -17,9 +17,14 @@ const maxTime = math.MaxInt64
 // Results is the number of sums, one for each key and window, Max the largest,
 // Check the sum of [CheckWindow] over all of them.
 func Window(events, keys int64, parallelism int) Result {
+	return window(events, keys, parallelism, WindowSize)
+}
+
+// window is Window with windows of any size.
+func window(events, keys int64, parallelism int, size int64) Result {
 	return timed(func() Result {
 		r := twoStages(events, uint64(keys), parallelism, func(in <-chan *eventBatch, recycle func(*eventBatch)) Result {
-			return sumByWindow(in, recycle, parallelism)
+			return sumByWindow(in, recycle, parallelism, size)
 		})
 		r.Events = events
 		return r
@@ -37,7 +42,7 @@ type pane struct {
 	sums  map[uint64]int64
 }
 
-func sumByWindow(in <-chan *eventBatch, recycle func(*eventBatch), parallelism int) (r Result) {
+func sumByWindow(in <-chan *eventBatch, recycle func(*eventBatch), parallelism int, size int64) (r Result) {
 	watermarks := make([]int64, max(1, parallelism))
 	var panes []pane // by start; two at most while the generators keep step
 	var spare map[uint64]int64
@@ -53,8 +58,8 @@ func sumByWindow(in <-chan *eventBatch, recycle func(*eventBatch), parallelism i
 	var current pane
 	for b := range in {
 		for _, e := range b.events {
-			if e.Time < current.start || e.Time >= current.start+WindowSize || current.sums == nil {
-				start := e.Time - e.Time%WindowSize
+			if e.Time < current.start || e.Time >= current.start+size || current.sums == nil {
+				start := e.Time - e.Time%size
 				at, ok := slices.BinarySearchFunc(panes, start, func(p pane, t int64) int { return int(p.start - t) })
 				if !ok {
 					if spare == nil {
@@ -70,7 +75,7 @@ func sumByWindow(in <-chan *eventBatch, recycle func(*eventBatch), parallelism i
 		watermarks[b.from] = b.watermark
 		recycle(b)
 		passed := slices.Min(watermarks)
-		for len(panes) > 0 && panes[0].start+WindowSize <= passed {
+		for len(panes) > 0 && panes[0].start+size <= passed {
 			for key, sum := range panes[0].sums {
 				if out = append(out, Event{key, sum, panes[0].start}); len(out) == BatchSize {
 					flush()

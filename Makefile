@@ -1,0 +1,75 @@
+# Everything runs with Go alone; `make integration` also needs a JDK and Maven,
+# which it installs on Debian. Tools are built into .cache/bin, at the versions here.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
+KAFKA_DIR        := $(CURDIR)/.cache/kafka
+BENCH_CASES      ?= wordcount keyed passthrough window latency
+
+# stage NAME,COMMAND says what runs and how long it took.
+stage = @printf '==> %s\n' '$(1)'; s=$$SECONDS; $(2); printf '    %s: %d s\n' '$(1)' $$((SECONDS - s))
+
+# The engine and what users link: all that runs goroutines of ours.
+engine = $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(cmd|examples|bench|internal/lint)(/|$$)')
+
+# Folders with tests behind the tag "integration".
+tagged = $$(grep -rlE --include='*_test.go' '^//go:build .*integration' . | xargs -r -n1 dirname | sort -u || true)
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: demo
+demo: ## run the clickstream example on the data that comes with it
+	@go run ./examples/clickstream
+
+.PHONY: build
+build: ## build bin/weir
+	@go build -o bin/weir ./cmd/weir
+
+.PHONY: test
+test: ## vet, all tests, and the engine's once more with the race detector and invariants
+	$(call stage,vet,go vet ./...)
+	$(call stage,tests,go test -timeout 5m ./...)
+	$(call stage,tests of the engine with races and invariants,go test -timeout 8m -race -tags invariants $(engine))
+
+.PHONY: lint
+lint: $(GOLANGCI) ## format, go.mod, linters, the rules of the tree
+	$(call stage,gofmt,unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi)
+	$(call stage,go mod tidy,go mod tidy -diff)
+	$(call stage,golangci-lint,$(GOLANGCI) run ./...)
+	$(call stage,rules of the tree,go test ./internal/lint)
+
+$(GOLANGCI):
+	$(call stage,build golangci-lint $(GOLANGCI_VERSION),CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
+	@mv .cache/bin/golangci-lint $@
+
+# The tests find the broker by WEIR_KAFKA, and stop, kill and restart it by
+# running "$WEIR_KAFKA_BROKER restart $WEIR_KAFKA_DIR".
+.PHONY: integration
+integration: ## tests against real neighbours: a Kafka broker
+	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
+	@trap 'scripts/kafka/broker clear $(KAFKA_DIR)' EXIT; \
+	printf '==> integration tests\n'; \
+	dirs="$(tagged)"; \
+	if [[ -z $$dirs ]]; then echo '    no test has the tag "integration"'; exit 1; fi; \
+	WEIR_KAFKA=127.0.0.1:19092 WEIR_KAFKA_BROKER=$(CURDIR)/scripts/kafka/broker WEIR_KAFKA_DIR=$(KAFKA_DIR) \
+		go test -count=1 -p 1 -timeout 10m -tags integration $$dirs
+
+.PHONY: bench
+bench: build ## the benchmark cases and their floors, one JSON line each
+	@for case in $(BENCH_CASES); do bin/weir bench $$case -o json; done
+
+.PHONY: floor
+floor: ## the programs without an engine that the benchmarks are measured by
+	@go test -run '^$$' -bench . -benchtime 3x ./bench/floor
+
+.PHONY: clean
+clean: ## remove what was built, the tools and the broker with its data
+	@[[ ! -d $(KAFKA_DIR) ]] || scripts/kafka/broker stop $(KAFKA_DIR)
+	rm -rf bin .cache

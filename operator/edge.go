@@ -18,6 +18,8 @@ type Edge interface {
 	// Check reports why records of the type could not be sent to another process,
 	// naming the field and its type; nil when they can.
 	Check() error
+	// NewOutput makes an Output of the type.
+	NewOutput() Attacher
 	// NewGate makes the consumer's end of a local exchange with n producers, and
 	// the senders that feed it: each a shuffle.Sender of the type.
 	NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error)
@@ -52,6 +54,8 @@ func (edge[T]) Check() error {
 	_, err := codec.For[T]()
 	return err
 }
+
+func (edge[T]) NewOutput() Attacher { return &Output[T]{} }
 
 func (edge[T]) NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error) {
 	c, err := codec.For[T]()

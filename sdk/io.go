@@ -1,0 +1,121 @@
+package sdk
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/operator"
+)
+
+// Time is a point in event or processing time: microseconds since the Unix epoch.
+type Time = flow.Time
+
+// TimeOf converts a time.Time.
+func TimeOf(t time.Time) Time { return flow.TimeOf(t) }
+
+// Out is where a function emits records.
+type Out[T any] = operator.Emitter[T]
+
+// BadRecord is a record that could not be read or was refused.
+type BadRecord = operator.BadRecord
+
+// WatermarkStrategy says how records get their event time and how event time
+// advances. Make one with [Ascending], [OutOfOrder] or [CustomWatermarks].
+type WatermarkStrategy[T any] struct{ s operator.WatermarkStrategy[T] }
+
+// Ascending is for splits whose event times never go back. timestamp computes a
+// record's event time; nil keeps the one that the source gives.
+func Ascending[T any](timestamp func(T) Time) WatermarkStrategy[T] { return OutOfOrder(0, timestamp) }
+
+// OutOfOrder is for splits whose records are at most bound behind the newest one
+// before them, in event time. Later ones are late.
+func OutOfOrder[T any](bound time.Duration, timestamp func(T) Time) WatermarkStrategy[T] {
+	return CustomWatermarks(timestamp, operator.BoundedOutOfOrder(bound))
+}
+
+// CustomWatermarks takes a generator of the user's own, of which each split gets
+// one.
+func CustomWatermarks[T any](timestamp func(T) Time, generator func() operator.WatermarkGenerator) WatermarkStrategy[T] {
+	w := WatermarkStrategy[T]{operator.WatermarkStrategy[T]{Generator: generator}}
+	if timestamp != nil {
+		w.s.Timestamp = func(v T, _ Time) Time { return timestamp(v) }
+	}
+	return w
+}
+
+// WithIdle lets the others go on when a split has been silent for d.
+func (w WatermarkStrategy[T]) WithIdle(d time.Duration) WatermarkStrategy[T] {
+	w.s.Idle = d
+	return w
+}
+
+// WithAlignment makes all sources that name the same group keep together: none
+// reads more than drift ahead of the slowest in event time.
+func (w WatermarkStrategy[T]) WithAlignment(group string, drift time.Duration) WatermarkStrategy[T] {
+	w.s.AlignGroup, w.s.AlignDrift = group, drift
+	return w
+}
+
+// Read reads a source. Its records have the event times that the source gives, if
+// any, and no watermark before the end of the input: event-time windows want
+// [ReadTimed].
+func Read[T any](p *Pipeline, src operator.Source[T], opts ...SourceOption) *Stream[T] {
+	return ReadTimed(p, src, WatermarkStrategy[T]{}, opts...)
+}
+
+// ReadTimed reads a source whose records have event times.
+func ReadTimed[T any](p *Pipeline, src operator.Source[T], w WatermarkStrategy[T], opts ...SourceOption) *Stream[T] {
+	var so sourceOptions
+	for _, o := range opts {
+		o.source(&so)
+	}
+	if src == nil {
+		p.errs = append(p.errs, fmt.Errorf("source of %s is nil", typeName[T]()))
+		return add[T](p, spec{kind: graph.KindSource, impl: &operator.Impl{}})
+	}
+	info := src.Info()
+	cfg := operator.SourceConfig[T]{Source: src, Watermark: w.s, Bad: so.bad}
+	name := commonOption(func(o *graph.Operator) { o.Name, o.Unbounded = info.Kind, info.Unbounded })
+	return add[T](p, spec{
+		kind: graph.KindSource, attrs: info.Attrs, opts: append([]Option{name}, so.common...),
+		sides: []graph.Output{sideOutput[BadRecord]("dead-letter")},
+		impl: &operator.Impl{
+			New: func() operator.Operator { return operator.NewSource(cfg) },
+			Source: &operator.SourceImpl{Assign: info.Assign, Enumerator: src.Enumerator,
+				AlignGroup: w.s.AlignGroup, AlignDrift: w.s.AlignDrift},
+		},
+	})
+}
+
+// DeadLetters is the stream of the records that the operator of s refused, under
+// [DeadLetterBad]. s is what [Read], [ReadTimed] or [TryMap] returned.
+func DeadLetters[T any](s *Stream[T]) *Stream[BadRecord] {
+	d := &Stream[BadRecord]{p: s.p}
+	for _, f := range s.from {
+		if f.out == 0 && len(f.op.Outputs) > int(operator.DeadLetter) && f.op.Outputs[operator.DeadLetter].Name == "dead-letter" {
+			d.from = append(d.from, outlet{op: f.op, out: operator.DeadLetter})
+			continue
+		}
+		s.p.check(f.op, fmt.Errorf("it has no dead-letter output: call DeadLetters with the stream of a source or of TryMap"))
+	}
+	return d
+}
+
+// Write writes a stream to a sink.
+func Write[T any](s *Stream[T], sink operator.Sink[T], opts ...Option) {
+	if sink == nil {
+		s.p.errs = append(s.p.errs, fmt.Errorf("sink of %s is nil", typeName[T]()))
+		return
+	}
+	info := sink.Info()
+	name := commonOption(func(o *graph.Operator) { o.Name, o.Guarantee = info.Kind, info.Guarantee })
+	s.p.add(spec{
+		kind: graph.KindSink, attrs: info.Attrs, inputs: []graph.Input{s.input("in")}, opts: append([]Option{name}, opts...),
+		impl: &operator.Impl{
+			New:  func() operator.Operator { return operator.NewSink(sink) },
+			Sink: &operator.SinkImpl{Committer: sink.Committer},
+		},
+	}, nil)
+}

@@ -1,0 +1,80 @@
+package window
+
+import (
+	"fmt"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
+)
+
+// NewAggregate makes an operator that gives an aggregate of each window. Its
+// outlet 0 is of type Result[K, Out], [LateOutlet] of type In.
+func NewAggregate[K comparable, In, Acc, Out any](cfg Config[K, In], a Aggregator[In, Acc, Out]) (operator.Operator, error) {
+	if a.Add == nil || a.Result == nil {
+		return nil, fmt.Errorf("window: an aggregator needs Add and Result")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if a.Merge == nil && cfg.needsMerge() {
+		return nil, fmt.Errorf("window: an aggregator without Merge; windows %v merge accumulators", cfg.Assigner)
+	}
+	c := core[K, In, Acc, Result[K, Out]]{cfg: cfg, folder: folder[Acc]{a.New, a.Merge}, fold: a.Add}
+	c.give = func(e *operator.Emitter[Result[K, Out]], k K, w Window, p Pane, acc *Acc) {
+		e.Emit(Result[K, Out]{Key: k, Window: w, Value: a.Result(acc), Pane: p})
+	}
+	return build(c), nil
+}
+
+// NewProcess makes an operator that calls f with all records of each window. Its
+// outlet 0 is of type R, [LateOutlet] of type In.
+func NewProcess[K comparable, In, R any](cfg Config[K, In], f Process[K, In, R]) (operator.Operator, error) {
+	if f == nil {
+		return nil, fmt.Errorf("window: no function for the records of a window")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := core[K, In, []In, R]{cfg: cfg, lists: true}
+	c.fold = func(acc *[]In, v In) { *acc = append(*acc, v) }
+	c.folder.merge = func(into, from *[]In) { *into = append(*into, *from...) }
+	var emitter *operator.Emitter[R]
+	emit := func(r R) { emitter.Emit(r) }
+	c.give = func(e *operator.Emitter[R], k K, w Window, p Pane, acc *[]In) {
+		emitter = e
+		f(k, w, p, *acc, emit)
+	}
+	return build(c), nil
+}
+
+// build chooses the engine.
+func build[K comparable, In, Acc, R any](c core[K, In, Acc, R]) operator.Operator {
+	a := c.cfg.Assigner
+	if a.Kind == KindSliding && a.Size == a.Slide {
+		a.Kind = KindTumbling
+	}
+	switch {
+	case a.Kind == KindCount:
+		o := &counted[K, In, Acc, R]{core: c, grid: gridOf(a)}
+		o.init(o)
+		return o
+	case a.Kind == KindSession:
+		o := &sessions[K, In, Acc, R]{core: c, gap: flow.Span(a.Size)}
+		if !c.cfg.plain() {
+			o.trigger, o.words = c.cfg.Trigger, c.cfg.Trigger.Words()
+		}
+		o.init(o)
+		return o
+	case !c.cfg.plain():
+		o := &triggered[K, In, Acc, R]{core: c, grid: gridOf(a), trigger: c.cfg.Trigger, words: c.cfg.Trigger.Words()}
+		o.init(o)
+		return o
+	case a.Kind == KindTumbling || a.Kind == KindGlobal:
+		o := &aligned[K, In, Acc, R]{core: c, grid: gridOf(a)}
+		o.init(o)
+		return o
+	}
+	o := &paned[K, In, Acc, R]{core: c, grid: gridOf(a)}
+	o.init(o)
+	return o
+}

@@ -6,15 +6,14 @@
 package obs
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
-
-	"github.com/weirflow/weir/flow"
 )
 
 // Operator counts what one instance of an operator did.
 type Operator struct {
-	ID      flow.OperatorID
+	ID      string
 	Name    string
 	Kind    string
 	Subtask int
@@ -28,7 +27,8 @@ type Operator struct {
 	// Bad counts records that could not be read or handled and were skipped or
 	// sent to the dead-letter output.
 	Bad atomic.Int64
-	// Watermark is the operator's event time, as flow.Time.
+	// Watermark is the operator's event time, in microseconds since the Unix epoch;
+	// math.MinInt64 while nothing is known, math.MaxInt64 at the end.
 	Watermark atomic.Int64
 	// Done and Total are a source's progress over bounded input, in units of its
 	// choice (bytes, offsets, records); Total is 0 where there is no end.
@@ -47,9 +47,9 @@ type Registry struct {
 }
 
 // Operator registers an instance and returns its counters.
-func (r *Registry) Operator(id flow.OperatorID, name, kind string, subtask int) *Operator {
+func (r *Registry) Operator(id, name, kind string, subtask int) *Operator {
 	o := &Operator{ID: id, Name: name, Kind: kind, Subtask: subtask}
-	o.Watermark.Store(int64(flow.MinTime))
+	o.Watermark.Store(math.MinInt64)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.operators = append(r.mu.operators, o)

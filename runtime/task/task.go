@@ -161,7 +161,7 @@ func (t *Task) context(n *node) *operator.Context {
 		KeyGroups:      flow.RangeOf(c.MaxParallelism, c.Chain.Parallelism, c.ID.Subtask),
 		BatchSize:      c.BatchSize,
 		State:          c.State,
-		Metrics:        c.Registry.Operator(n.spec.ID, n.spec.Name, n.spec.Kind, c.ID.Subtask),
+		Metrics:        c.Registry.Operator(string(n.spec.ID), n.spec.Name, n.spec.Kind, c.ID.Subtask),
 		Log:            c.Log.With("operator", n.spec.Name, "subtask", c.ID.Subtask),
 		Task:           t,
 	}

@@ -233,7 +233,7 @@ func (o own) AppendMsgpack(dst []byte) ([]byte, error) {
 }
 
 func (o *own) ReadMsgpack(src []byte) error {
-	if len(src) != 1 || src[0] > 0x7f {
+	if len(src) != 1 || src[0] > 0x7f || src[0] >= 13 && src[0] <= 15 {
 		return errors.New("not a small number")
 	}
 	o.n = int(src[0])

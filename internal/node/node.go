@@ -15,6 +15,7 @@ import (
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/runtime/worker"
 	"github.com/weirflow/weir/scheduler"
+	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/memory"
 )
@@ -45,6 +46,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Interval == 0 {
 		o.Interval = time.Second
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = shuffle.DefaultBatchSize
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -37,8 +37,7 @@ type Options struct {
 	// State makes the store of one task. maxParallelism and the key groups are the
 	// task's.
 	State func(id flow.TaskID, maxParallelism int, groups flow.KeyGroupRange) (state.Store, error)
-	// BatchSize is the number of records after which a batch is sent. Default
-	// shuffle.DefaultBatchSize.
+	// BatchSize is the number of records after which a batch is sent, 1 at least.
 	BatchSize int
 	// Credit is the number of bytes that each partition may hold. Default
 	// shuffle.DefaultCredit.

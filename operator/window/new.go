@@ -32,17 +32,45 @@ func NewProcess[K comparable, In, R any](cfg Config[K, In], f Process[K, In, R])
 	if f == nil {
 		return nil, fmt.Errorf("window: no function for the records of a window")
 	}
+	return NewFold(cfg, Fold[K, In, []In, R]{
+		Add:   func(acc *[]In, v In) { *acc = append(*acc, v) },
+		Merge: func(into, from *[]In) { *into = append(*into, *from...) },
+		Emit: func(k K, w Window, p Pane, acc *[]In, emit func(R)) {
+			f(k, w, p, *acc, emit)
+		},
+		Keeps: true,
+	})
+}
+
+// Fold is an aggregator that may give any number of results for a window.
+type Fold[K comparable, In, Acc, R any] struct {
+	New   func() Acc
+	Add   func(acc *Acc, in In)
+	Merge func(into, from *Acc)
+	Emit  func(key K, w Window, pane Pane, acc *Acc, emit func(R))
+	// Keeps says that accumulators keep their records, as lists do. They are then
+	// not merged ahead of need.
+	Keeps bool
+}
+
+// NewFold makes an operator of a fold. Its outlet 0 is of type R, [LateOutlet] of
+// type In.
+func NewFold[K comparable, In, Acc, R any](cfg Config[K, In], f Fold[K, In, Acc, R]) (operator.Operator, error) {
+	if f.Add == nil || f.Emit == nil {
+		return nil, fmt.Errorf("window: a fold needs Add and Emit")
+	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := core[K, In, []In, R]{cfg: cfg, lists: true}
-	c.fold = func(acc *[]In, v In) { *acc = append(*acc, v) }
-	c.folder.merge = func(into, from *[]In) { *into = append(*into, *from...) }
+	if f.Merge == nil && cfg.needsMerge() {
+		return nil, fmt.Errorf("window: a fold without Merge; windows %v merge accumulators", cfg.Assigner)
+	}
+	c := core[K, In, Acc, R]{cfg: cfg, folder: folder[Acc]{f.New, f.Merge}, fold: f.Add, lists: f.Keeps}
 	var emitter *operator.Emitter[R]
 	emit := func(r R) { emitter.Emit(r) }
-	c.give = func(e *operator.Emitter[R], k K, w Window, p Pane, acc *[]In) {
+	c.give = func(e *operator.Emitter[R], k K, w Window, p Pane, acc *Acc) {
 		emitter = e
-		f(k, w, p, *acc, emit)
+		f.Emit(k, w, p, acc, emit)
 	}
 	return build(c), nil
 }

@@ -89,7 +89,11 @@ func (e EpochCommitted) String() string {
 
 // String is for scripts and logs.
 func (e CommitFailed) String() string {
-	return fmt.Sprintf("epoch %d (attempt %d) failed: %v", e.Epoch, e.Attempt, e.Failure)
+	s := fmt.Sprintf("epoch %d (attempt %d) failed", e.Epoch, e.Attempt)
+	if e.Failure != nil {
+		s += ": " + e.Failure.Text()
+	}
+	return s
 }
 
 // String is for scripts and logs.

@@ -186,13 +186,13 @@ func TestObedientShell(t *testing.T) {
 				do(checked(t, m, rapid.SampledFrom([]Event{Stop{}, Cancel{}}).Draw(t, "wish")))
 				continue
 			case len(todo) == 0:
-				// Tasks that run come to their end: sources of a bounded job, others
-				// behind them.
+				// Tasks that run come to their end: sources of a bounded job by
+				// themselves, others behind their sources.
 				if !bounded && m.state == Running {
 					continue
 				}
 				for _, task := range tasks {
-					if s, _ := m.TaskState(task.ID); s == TaskRunning {
+					if s, _ := m.TaskState(task.ID); s == TaskRunning && (bounded || !task.Source) {
 						todo = append(todo, TaskUpdate{Task: task.ID, Attempt: m.attempt, State: TaskDrained})
 					}
 				}

@@ -101,7 +101,7 @@ func setterOf(f field) setter {
 			return nil
 		}
 	}
-	switch f.typ.Kind() {
+	switch kindOf(f.typ) {
 	case reflect.String:
 		return func(p unsafe.Pointer, v string) error {
 			*(*string)(unsafe.Add(p, off)) = v
@@ -116,7 +116,7 @@ func setterOf(f field) setter {
 			*(*bool)(unsafe.Add(p, off)) = b
 			return nil
 		}
-	case reflect.Int, reflect.Int64:
+	case reflect.Int64:
 		return signed[int64](off, 64)
 	case reflect.Int32:
 		return signed[int32](off, 32)
@@ -124,7 +124,7 @@ func setterOf(f field) setter {
 		return signed[int16](off, 16)
 	case reflect.Int8:
 		return signed[int8](off, 8)
-	case reflect.Uint, reflect.Uint64:
+	case reflect.Uint64:
 		return unsigned[uint64](off, 64)
 	case reflect.Uint32:
 		return unsigned[uint32](off, 32)

@@ -119,13 +119,13 @@ func (e *enumerator) cut(ctx context.Context, d *operator.Discovery, f found) er
 		return err
 	}
 	for _, p := range parts {
-		data := splitData{Path: f.path, Start: p.start, End: p.end, Size: f.size, ModTime: f.modTime}
+		data := splitData{Path: f.path, Start: p.start, End: p.end, Size: f.size, ModTime: f.modTime, Work: p.work}
 		id := f.path + ":" + strconv.FormatInt(p.start, 10) + "-" + strconv.FormatInt(p.end, 10)
 		if e.set.watch > 0 {
 			// A file that takes a removed one's name is another.
 			id += "@" + strconv.FormatInt(f.modTime, 36)
 		}
-		s, err := data.split(id, p.work)
+		s, err := data.split(id)
 		if err != nil {
 			return err
 		}

@@ -104,3 +104,20 @@ func column(names []string, name string) int {
 	}
 	return -1
 }
+
+// kindOf is a type's kind, with int and uint by the size they have here: fields are
+// written through pointers to the sized types.
+func kindOf(t reflect.Type) reflect.Kind {
+	switch k := t.Kind(); {
+	case k == reflect.Int && t.Size() == 8:
+		return reflect.Int64
+	case k == reflect.Int:
+		return reflect.Int32
+	case k == reflect.Uint && t.Size() == 8:
+		return reflect.Uint64
+	case k == reflect.Uint:
+		return reflect.Uint32
+	default:
+		return k
+	}
+}

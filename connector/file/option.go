@@ -180,3 +180,12 @@ func (o JSONOnlyOption) json(s *settings) { o(s) }
 
 // KnownFieldsOnly makes a line with a field that the type lacks a bad record.
 func KnownFieldsOnly() JSONOnlyOption { return func(s *settings) { s.strict = true } }
+
+// Comma sets the byte between two fields, of [CSV] and [CSVSink]. The default
+// is ','.
+func Comma(c byte) CommaOption { return CommaOption(c) }
+
+// CommaOption fits CSV, read and written.
+type CommaOption byte
+
+func (o CommaOption) csv(s *settings) { s.comma = byte(o) }

@@ -52,7 +52,6 @@ type reader[T any] struct {
 // held is a split of a reader.
 type held[T any] struct {
 	id     string
-	size   int64
 	data   splitData
 	in     *input
 	cur    cursor[T] // nil until it is read
@@ -66,7 +65,7 @@ func (r *reader[T]) Add(s operator.Split) error {
 	if err != nil {
 		return err
 	}
-	r.splits = append(r.splits, &held[T]{id: s.ID, size: s.Size, data: d})
+	r.splits = append(r.splits, &held[T]{id: s.ID, data: d})
 	return nil
 }
 
@@ -85,7 +84,7 @@ func (r *reader[T]) Read(into *operator.Records[T], max int) (operator.Status, e
 		}
 		if done {
 			into.Done = true
-			into.Progress = h.size - before
+			into.Progress = h.data.Work - before
 			r.splits = append(r.splits[:i], r.splits[i+1:]...)
 		}
 		return operator.More, nil
@@ -166,7 +165,7 @@ func (r *reader[T]) Where() string {
 func (r *reader[T]) Snapshot() ([]operator.Split, error) {
 	splits := make([]operator.Split, 0, len(r.splits))
 	for _, h := range r.splits {
-		s, err := h.data.split(h.id, h.size)
+		s, err := h.data.split(h.id)
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,8 @@ type splitData struct {
 	// Size and ModTime (Unix nanoseconds) are the file's when it was found.
 	Size    int64 `msgpack:"size"`
 	ModTime int64 `msgpack:"mtime"`
+	// Work is operator.Split.Size, as it was when the split was found.
+	Work int64 `msgpack:"work"`
 	// At is where to go on; At.Started is false in a split nobody has read of.
 	At position `msgpack:"at"`
 }
@@ -31,22 +33,24 @@ type position struct {
 	// Row is the number of records of the current Avro block, or rows of a Parquet
 	// split, that were returned.
 	Row int64 `msgpack:"row,omitempty"`
+	// Lost says that an Avro block has to be searched for from Offset on.
+	Lost bool `msgpack:"lost,omitempty"`
 	// Line counts the lines (in Avro: records) of the split so far, for messages.
 	Line int64 `msgpack:"line,omitempty"`
-	// Read is the part of operator.Split.Size that is done.
+	// Read is the part of Work that is done.
 	Read int64 `msgpack:"read,omitempty"`
 }
 
 // whole reports whether the split is the whole file.
 func (d *splitData) whole() bool { return d.Start == 0 && d.End == d.Size }
 
-// split makes the engine's form. size is the work in it.
-func (d *splitData) split(id string, size int64) (operator.Split, error) {
+// split makes the engine's form.
+func (d *splitData) split(id string) (operator.Split, error) {
 	b, err := msgpack.Marshal(d)
 	if err != nil {
 		return operator.Split{}, fmt.Errorf("file: encoding the split %q: %w", id, err)
 	}
-	return operator.Split{ID: id, Data: b, Size: size}, nil
+	return operator.Split{ID: id, Data: b, Size: d.Work}, nil
 }
 
 // decodeSplit reads what split wrote. Data comes from a checkpoint, so nothing in
@@ -59,7 +63,7 @@ func decodeSplit(s operator.Split) (splitData, error) {
 	switch {
 	case d.Path == "":
 		return d, fmt.Errorf("file: the saved position of split %q names no file", s.ID)
-	case d.Start < 0 || d.End < d.Start || d.Size < 0 || d.At.Offset < 0 || d.At.Row < 0 || d.At.Line < 0:
+	case d.Start < 0 || d.End < d.Start || d.Size < 0 || d.Work < 0 || d.At.Offset < 0 || d.At.Row < 0 || d.At.Line < 0:
 		return d, fmt.Errorf("file: the saved position of split %q makes no sense: bytes %d to %d of %d, at %+v",
 			s.ID, d.Start, d.End, d.Size, d.At)
 	}

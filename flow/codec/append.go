@@ -1,12 +1,9 @@
 package codec
 
 import (
-	"bytes"
 	"encoding/binary"
-	"math"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 	"unsafe"
 )
@@ -41,8 +38,8 @@ func room(dst []byte, n int) []byte {
 func (n *node) append(dst []byte, p unsafe.Pointer, w walk) []byte {
 	switch n.op {
 	case opStruct:
-		if w.named {
-			return n.appendNamed(dst, p, w)
+		if w.named && n.omits {
+			return n.appendOmitting(dst, p, w)
 		}
 		return n.appendStruct(dst, p, w)
 	case opPtr:
@@ -113,16 +110,32 @@ func putScalar(b *[maxScalar]byte, o op, p unsafe.Pointer) int {
 	panic("flow/codec: internal: op is not a scalar")
 }
 
-// appendStruct writes the array form. Room for everything but the bytes of
+// appendStruct writes either form, the named one with all fields. Room for everything but the bytes of
 // strings is made once, and again after whatever is not a scalar; so the loop
 // writes behind a plain pointer: i stays below cap(buf)-maxScalar by construction.
 func (n *node) appendStruct(dst []byte, p unsafe.Pointer, w walk) []byte {
 	buf, i := room(dst, n.reserve), len(dst)
 	base := unsafe.Pointer(unsafe.SliceData(buf))
-	i += copy(buf[i:], n.head)
+	switch {
+	case w.named:
+		i += putMapHead((*[maxScalar]byte)(unsafe.Add(base, i)), len(n.fields))
+	case len(n.head) == 1:
+		buf[i] = n.head[0]
+		i++
+	default:
+		i += copy(buf[i:], n.head)
+	}
 	for k := range n.fields {
 		f := &n.fields[k]
 		q := unsafe.Add(p, f.off)
+		if w.named {
+			if m := &n.names[k]; len(m.head) <= shortName {
+				*(*[shortName]byte)(unsafe.Add(base, i)) = m.short
+				i += len(m.head)
+			} else {
+				i += copy(buf[i:], m.head)
+			}
+		}
 		b := (*[maxScalar]byte)(unsafe.Add(base, i))
 		switch f.op {
 		case opInt64:
@@ -163,14 +176,12 @@ func (n *node) appendStruct(dst []byte, p unsafe.Pointer, w walk) []byte {
 	return buf[:i]
 }
 
-// appendNamed writes the named form.
-func (n *node) appendNamed(dst []byte, p unsafe.Pointer, w walk) []byte {
+// appendOmitting writes the named form without the fields that omitempty leaves out.
+func (n *node) appendOmitting(dst []byte, p unsafe.Pointer, w walk) []byte {
 	count := len(n.fields)
-	if n.omits {
-		for k := range n.fields {
-			if n.names[k].omitEmpty && n.fields[k].node.isEmpty(unsafe.Add(p, n.fields[k].off)) {
-				count--
-			}
+	for k := range n.fields {
+		if n.names[k].omitEmpty && n.fields[k].node.isEmpty(unsafe.Add(p, n.fields[k].off)) {
+			count--
 		}
 	}
 	dst = appendMapHead(dst, count)
@@ -215,7 +226,7 @@ func (n *node) appendAll(dst []byte, p unsafe.Pointer, count int, w walk) []byte
 			}
 			dst = buf[:i]
 		}
-	case n.op == opStruct && !w.named:
+	case n.op == opStruct && !(w.named && n.omits):
 		for k := range count {
 			dst = n.appendStruct(dst, at(p, k, n.size), w)
 		}
@@ -257,64 +268,5 @@ func (n *node) appendCustom(dst []byte, p unsafe.Pointer) []byte {
 	if err != nil {
 		panic(&EncodeError{Type: n.typ.String(), Reason: "its " + n.custom.via + " gave an error", Err: err})
 	}
-	return dst
-}
-
-// mapScratch is what walking over a map by reflection needs, kept for reuse.
-type mapScratch struct {
-	iter     reflect.MapIter
-	key, val reflect.Value
-	spans    [][2]int
-	bytes    []byte
-}
-
-func newMapScratch(t reflect.Type) *sync.Pool {
-	return &sync.Pool{New: func() any {
-		return &mapScratch{key: reflect.New(t.Key()).Elem(), val: reflect.New(t.Elem()).Elem()}
-	}}
-}
-
-// release clears what would keep the user's values alive.
-func (s *mapScratch) release(pool *sync.Pool) {
-	s.iter.Reset(reflect.Value{})
-	s.key.SetZero()
-	s.val.SetZero()
-	if cap(s.bytes) <= math.MaxUint16 {
-		pool.Put(s)
-	}
-}
-
-func (n *node) appendMap(dst []byte, p unsafe.Pointer, w walk) []byte {
-	m := reflect.NewAt(n.typ, p).Elem()
-	if m.IsNil() {
-		return append(dst, tagNil)
-	}
-	dst = appendMapHead(dst, m.Len())
-	if m.Len() == 0 {
-		return dst
-	}
-	s := n.scratch.Get().(*mapScratch)
-	kp, vp := s.key.Addr().UnsafePointer(), s.val.Addr().UnsafePointer()
-	s.spans = s.spans[:0]
-	start := len(dst)
-	for s.iter.Reset(m); s.iter.Next(); {
-		from := len(dst)
-		s.key.SetIterKey(&s.iter)
-		s.val.SetIterValue(&s.iter)
-		dst = n.key.append(dst, kp, w)
-		dst = n.elem.append(dst, vp, w)
-		if w.sorted {
-			s.spans = append(s.spans, [2]int{from, len(dst)})
-		}
-	}
-	if w.sorted {
-		slices.SortFunc(s.spans, func(a, b [2]int) int { return bytes.Compare(dst[a[0]:a[1]], dst[b[0]:b[1]]) })
-		s.bytes = s.bytes[:0]
-		for _, sp := range s.spans {
-			s.bytes = append(s.bytes, dst[sp[0]:sp[1]]...)
-		}
-		copy(dst[start:], s.bytes)
-	}
-	s.release(n.scratch)
 	return dst
 }

@@ -3,6 +3,7 @@ package codec
 import (
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -44,7 +45,11 @@ func compile(t reflect.Type) (*node, error) {
 // behind what it returns. It panics with an [*EncodeError] where a custom
 // marshaler of the user's gives an error or a value nests without end.
 func (c *Codec[T]) Append(dst []byte, v *T) []byte {
-	dst = c.root.append(dst, noescape(unsafe.Pointer(v)), walk{})
+	if c.root.op == opStruct {
+		dst = c.root.appendStruct(dst, noescape(unsafe.Pointer(v)), walk{})
+	} else {
+		dst = c.root.append(dst, noescape(unsafe.Pointer(v)), walk{})
+	}
 	runtime.KeepAlive(v)
 	return dst
 }
@@ -119,7 +124,7 @@ func (c *Codec[T]) DecodeValues(src []byte, vals []T) (_ []T, rest []byte, err e
 		// the memory of what has been decoded.
 		n := min(left, max(cap(vals)-len(vals), len(vals), 1+atOnce/max(1, int(c.root.size))))
 		at := len(vals)
-		vals = append(vals[:at], make([]T, n)...)
+		vals = slices.Grow(vals, n)[:at+n] // What is there is overwritten.
 		if i = c.root.decodeAll(&r, i, unsafe.Pointer(unsafe.SliceData(vals[at:])), n); i < 0 {
 			clear(vals[old:])
 			return vals[:old], src, r.err

@@ -72,7 +72,7 @@ func full() everything {
 	n := 42
 	return everything{
 		Base: Base{"k", 3}, B: true, I: -1, I8: math.MinInt8, I16: -129, I32: math.MinInt32, I64: math.MinInt64,
-		U: 1 << 40, U8: 255, U16: 65535, U32: math.MaxUint32, U64: math.MaxUint64, F32: -0.5, F64: math.Inf(-1),
+		U: 1 << 30, U8: 255, U16: 65535, U32: math.MaxUint32, U64: math.MaxUint64, F32: -0.5, F64: math.Inf(-1),
 		S: strings.Repeat("x", 31), Raw: []byte{}, ID: [16]byte{1, 15: 2}, Temp: 36.6, D: time.Minute,
 		T:   time.Date(2026, 11, 21, 1, 2, 3, 456, time.UTC),
 		Arr: [3]int16{1, -2, 300}, Strs: []string{"a", "", strings.Repeat("y", 70000)}, Nums: make([]int64, 1000),

@@ -15,6 +15,9 @@ func (c *compiler) compileStruct(n *node, path string) error {
 	}
 	n.head = appendArrayHead(nil, len(n.fields))
 	n.reserve = maxScalar * (1 + len(n.fields))
+	for i := range n.names {
+		n.reserve += max(shortName, len(n.names[i].head))
+	}
 	return nil
 }
 
@@ -70,6 +73,7 @@ func (c *compiler) structFields(n *node, t reflect.Type, base uintptr, path stri
 		n.omits = n.omits || omit
 		n.fields = append(n.fields, field{off: base + sf.Offset, node: fn, op: fn.op})
 		n.names = append(n.names, fieldName{name: name, head: appendString(nil, name), alias: tag.alias, omitEmpty: omit})
+		copy(n.names[len(n.names)-1].short[:], appendString(nil, name))
 	}
 	return nil
 }

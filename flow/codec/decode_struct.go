@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 	"unsafe"
@@ -24,8 +25,13 @@ func (n *node) decodeFields(r *reader, i int, p unsafe.Pointer) int {
 		q := unsafe.Add(p, f.off)
 		next := -1
 		switch f.op {
-		case opInt64:
-			*(*int64)(q), next = readInt(src, i)
+		case opInt64, opInt32:
+			var v int64
+			if v, next = readInt(src, i); f.op == opInt64 {
+				*(*int64)(q) = v
+			} else if *(*int32)(q) = int32(v); int64(int32(v)) != v {
+				next = -1
+			}
 		case opFloat64:
 			if uint(i) < uint(len(src)) && src[i] == tagFloat64 && len(src)-i >= 9 {
 				*(*uint64)(q) = binary.BigEndian.Uint64(src[i+1:])
@@ -48,7 +54,7 @@ func (n *node) decodeFields(r *reader, i int, p unsafe.Pointer) int {
 				*(*bool)(q) = src[i] == tagTrue
 				next = i + 1
 			}
-		case opInt8, opInt16, opInt32, opUint8, opUint16, opUint32, opUint64, opFloat32:
+		case opInt8, opInt16, opUint8, opUint16, opUint32, opUint64, opFloat32:
 			next = decodeScalar(src, i, f.op, q)
 		default:
 			if i = f.node.decode(r, i, q); i < 0 {
@@ -85,32 +91,72 @@ func (n *node) decodeStructSlow(r *reader, i int, p unsafe.Pointer) int {
 	if next < 0 {
 		return r.fail(i, n.want+" as "+n.arrayWant())
 	}
-	n.zero(p)
+	return n.decodeNamed(r, next, p, count)
+}
+
+// decodeNamed reads count pairs of name and value. If they are all the fields in
+// order, which is the rule, nothing need be cleared before.
+func (n *node) decodeNamed(r *reader, i int, p unsafe.Pointer, count int) int {
+	cleared := n.partial || count != len(n.fields)
+	if cleared {
+		n.zero(p)
+	}
 	expect := 0 // Writers keep an order: the next field is mostly the one after the last.
 	for range count {
-		lo, hi := strBounds(r.src, next)
-		if hi < 0 {
-			r.fail(next, "a field's name")
-			return r.in(".(name)")
-		}
 		k := expect
-		if k >= len(n.names) || n.names[k].name != string(r.src[lo:hi]) {
+		if k < len(n.names) && n.names[k].at(r.src, i) {
+			i += len(n.names[k].head)
+		} else {
+			if !cleared {
+				cleared = true
+				for j := expect; j < len(n.fields); j++ {
+					n.fields[j].node.zero(unsafe.Add(p, n.fields[j].off))
+				}
+			}
+			lo, hi := strBounds(r.src, i)
+			if hi < 0 {
+				r.fail(i, "a field's name")
+				return r.in(".(name)")
+			}
 			var known bool
 			if k, known = n.byName[string(r.src[lo:hi])]; !known {
-				if next = skip(r.src, hi); next < 0 {
+				if i = skip(r.src, hi); i < 0 {
 					r.fail(hi, "a value")
 					return r.in("." + string(r.src[lo:min(hi, lo+40)]))
 				}
 				continue
 			}
+			i = hi
 		}
 		expect = k + 1
 		f := &n.fields[k]
-		if next = f.node.decode(r, hi, unsafe.Add(p, f.off)); next < 0 {
+		if f.op <= opLastScalar {
+			next := decodeScalar(r.src, i, f.op, unsafe.Add(p, f.off))
+			if next < 0 {
+				r.fail(i, f.node.want)
+				return r.in("." + n.names[k].name)
+			}
+			i = next
+		} else if i = f.node.decode(r, i, unsafe.Add(p, f.off)); i < 0 {
 			return r.in("." + n.names[k].name)
 		}
 	}
-	return next
+	return i
+}
+
+// at reports whether the name, in its shortest form, is at src[i:].
+func (m *fieldName) at(src []byte, i int) bool {
+	n := len(m.head)
+	if n > shortName || len(src)-i < shortName {
+		return bytes.HasPrefix(src[min(i, len(src)):], m.head)
+	}
+	s := src[i : i+shortName : i+shortName]
+	lo := binary.LittleEndian.Uint64(s) ^ binary.LittleEndian.Uint64(m.short[:])
+	hi := binary.LittleEndian.Uint64(s[8:]) ^ binary.LittleEndian.Uint64(m.short[8:])
+	if n <= 8 {
+		return lo<<(64-8*uint(n)) == 0
+	}
+	return lo == 0 && hi<<(128-8*uint(n)) == 0
 }
 
 // decodeOrdered reads the array form of another version of the type.

@@ -55,7 +55,7 @@ type node struct {
 	names   []fieldName    // beside fields: what only the named form needs
 	byName  map[string]int // names and aliases to positions in fields
 	head    []byte         // the head of the array form
-	reserve int            // room for the head and all scalars, but for the strings' bytes
+	reserve int            // room for the head, names and all scalars, but for the strings' bytes
 	partial bool           // some memory belongs to no field: "-" and blank fields
 	order   []int          // of a codec made by Reading: fields in the order of the array form, -1 is skipped
 	omits   bool           // some field has omitempty
@@ -77,8 +77,13 @@ type field struct {
 }
 
 type fieldName struct {
+	short     [shortName]byte // head, if it is no longer, for copies of fixed size
+	head      []byte          // name as msgpack
 	name      string
-	head      []byte // name as msgpack
 	alias     string
 	omitEmpty bool
 }
+
+// shortName is up to how many bytes a name with its head is copied and compared
+// by two words.
+const shortName = 16

@@ -28,25 +28,70 @@ func headLen(src []byte, i, size int) (n, next int) {
 	return int(v), i + 4
 }
 
+// intRead says how to read an integer by its first byte: off bytes on, take 8
+// bytes, shift them right, and extend the sign, which is the bit sign. size is 0
+// for what is no integer.
+type intRead struct {
+	sign             uint64
+	off, shift, size uint8
+}
+
+var intReads = func() (t [256]intRead) {
+	for c := range t {
+		switch {
+		case c < tagFixMap:
+			t[c] = intRead{shift: 56, size: 1}
+		case c >= tagNegFix:
+			t[c] = intRead{shift: 56, size: 1, sign: 1 << 7}
+		case c >= tagUint8 && c <= tagInt64:
+			bits := 8 << ((c - tagUint8) & 3)
+			t[c] = intRead{off: 1, shift: uint8(64 - bits), size: uint8(1 + bits/8)}
+			if c >= tagInt8 {
+				t[c].sign = 1 << (bits - 1)
+			}
+		}
+	}
+	return t
+}()
+
+// readBits reads an integer where at least maxScalar bytes follow, without a
+// branch on its form: v is the number as 64 bits, next is i for no integer.
+func readBits(src []byte, i int) (v uint64, next int) {
+	f := &intReads[src[i]]
+	v = binary.BigEndian.Uint64(src[i+int(f.off):]) >> (f.shift & 63)
+	return (v ^ f.sign) - f.sign, i + int(f.size)
+}
+
+// readBitsAtEnd is readBits where src ends before: it takes the last 8 bytes of
+// src instead and shifts out those before the number.
+func readBitsAtEnd(src []byte, i int) (v uint64, next int) {
+	if uint(i) >= uint(len(src)) {
+		return 0, i
+	}
+	f := &intReads[src[i]]
+	if int(f.size) > len(src)-i {
+		return 0, i
+	}
+	last := len(src) - 8
+	if last < 0 {
+		var b [maxScalar]byte
+		copy(b[:], src[i:])
+		v, _ = readBits(b[:], 0)
+		return v, i + int(f.size)
+	}
+	v = binary.BigEndian.Uint64(src[last:]) << (8 * uint(i+int(f.off)-last)) >> (f.shift & 63)
+	return (v ^ f.sign) - f.sign, i + int(f.size)
+}
+
 // readInt reads a number that fits an int64.
 func readInt(src []byte, i int) (v int64, next int) {
-	if uint(i) >= uint(len(src)) {
-		return 0, -1
+	var x uint64
+	if len(src)-i >= maxScalar {
+		x, next = readBits(src, i)
+	} else {
+		x, next = readBitsAtEnd(src, i)
 	}
-	c := src[i]
-	if c < tagFixMap || c >= tagNegFix {
-		return int64(int8(c)), i + 1
-	}
-	k := c - tagUint8
-	if k > 7 {
-		return 0, -1
-	}
-	x, next := intBits(src, i, k)
-	sh := (64 - 8<<(k&3)) & 63
-	if k >= 4 {
-		return int64(x) >> sh, next
-	}
-	if x >>= sh; int64(x) < 0 {
+	if next == i || int64(x) < 0 && src[i] == tagUint64 {
 		return 0, -1
 	}
 	return int64(x), next
@@ -54,46 +99,15 @@ func readInt(src []byte, i int) (v int64, next int) {
 
 // readUint reads a number that is not negative.
 func readUint(src []byte, i int) (v uint64, next int) {
-	if uint(i) >= uint(len(src)) {
-		return 0, -1
-	}
-	c := src[i]
-	if c < tagFixMap {
-		return uint64(c), i + 1
-	}
-	k := c - tagUint8
-	if k > 7 {
-		return 0, -1
-	}
-	x, next := intBits(src, i, k)
-	sh := 64 - 8<<(k&3)
-	if k >= 4 {
-		if int64(x) < 0 {
-			return 0, -1
-		}
-	}
-	return x >> (sh & 63), next
-}
-
-// intBits reads the 1<<(k&3) bytes behind the tag at i into the high bytes of x.
-// What follows them may be in the low bytes.
-func intBits(src []byte, i int, k byte) (x uint64, next int) {
 	if len(src)-i >= maxScalar {
-		return binary.BigEndian.Uint64(src[i+1:]), i + 1 + 1<<(k&3)
+		v, next = readBits(src, i)
+	} else {
+		v, next = readBitsAtEnd(src, i)
 	}
-	return intBitsAtEnd(src, i, k)
-}
-
-// intBitsAtEnd is intBits where src ends before 8 bytes have followed.
-func intBitsAtEnd(src []byte, i int, k byte) (x uint64, next int) {
-	size := 1 << (k & 3)
-	if len(src)-i <= size {
+	if next == i || int64(v) < 0 && src[i] != tagUint64 {
 		return 0, -1
 	}
-	for j := range size {
-		x |= uint64(src[i+1+j]) << (56 - 8*j)
-	}
-	return x, i + 1 + size
+	return v, next
 }
 
 // readFloat reads a float of either size, or an integer that a float64 can be

@@ -194,6 +194,12 @@ func (t *Task) Run() (err error) {
 		t.cfg.Listener.Running()
 		err = t.guard(t.loop)
 	}
+	if errors.Is(err, shuffle.ErrClosed) {
+		// A consumer has failed. Its failure is the cause, and is told by its own
+		// task; this one will be cancelled because of it.
+		<-t.ctx.Done()
+		err = context.Cause(t.ctx)
+	}
 	t.cancel(err)
 	t.mail.close()
 	t.orders.close()

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/state/memory"
 )
@@ -48,7 +49,7 @@ func benchWindows(b *testing.B, s Spec, keys uint64, perSecond int) {
 	}
 	task := &fakeTask{op: op}
 	if err := op.Open(&operator.Context{Operator: "w", BatchSize: 1024, MaxParallelism: 128, KeyGroups: flow.KeyGroupRange{End: 128},
-		State: memory.New(memory.Options{}), Task: task}); err != nil {
+		State: memory.New(memory.Options{}), Task: task, Metrics: &obs.Operator{}}); err != nil {
 		b.Fatal(err)
 	}
 	in := op.Inlet(0).(operator.Receiver[click])

@@ -173,9 +173,7 @@ func (c *core[K, In, Acc, R]) moveTo(t flow.Time) {
 
 // begin prepares a batch: hashes and times are set for each of its records.
 func (c *core[K, In, Acc, R]) begin(b *flow.Batch[In]) error {
-	if c.Metrics != nil {
-		c.Metrics.RecordsIn.Add(int64(len(b.Values)))
-	}
+	c.Metrics.RecordsIn.Add(int64(len(b.Values)))
 	if c.hashes = b.Hashes; len(b.Hashes) != len(b.Values) {
 		c.hashBuf = c.cfg.Key.Hash(b.Values, c.hashBuf[:0])
 		c.hashes = c.hashBuf
@@ -226,9 +224,7 @@ func timeOK(t flow.Time) bool { return -limit < t && t < limit }
 // end is the end of every call: nothing is held back.
 func (c *core[K, In, Acc, R]) end() error {
 	if c.late > 0 {
-		if c.Metrics != nil {
-			c.Metrics.Late.Add(c.late)
-		}
+		c.Metrics.Late.Add(c.late)
 		c.late = 0
 	}
 	if err := c.out.Flush(); err != nil {

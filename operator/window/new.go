@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/operator"
 )
 
@@ -14,6 +15,9 @@ func NewAggregate[K comparable, In, Acc, Out any](cfg Config[K, In], a Aggregato
 		return nil, fmt.Errorf("window: an aggregator needs Add and Result")
 	}
 	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := encodable[K, Acc](); err != nil {
 		return nil, err
 	}
 	if a.Merge == nil && cfg.needsMerge() {
@@ -62,6 +66,9 @@ func NewFold[K comparable, In, Acc, R any](cfg Config[K, In], f Fold[K, In, Acc,
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := encodable[K, Acc](); err != nil {
+		return nil, err
+	}
 	if f.Merge == nil && cfg.needsMerge() {
 		return nil, fmt.Errorf("window: a fold without Merge; windows %v merge accumulators", cfg.Assigner)
 	}
@@ -73,6 +80,17 @@ func NewFold[K comparable, In, Acc, R any](cfg Config[K, In], f Fold[K, In, Acc,
 		f.Emit(k, w, p, acc, emit)
 	}
 	return build(c), nil
+}
+
+// encodable refuses what state cannot keep, before the job starts.
+func encodable[K, Acc any]() error {
+	if _, err := codec.For[K](); err != nil {
+		return fmt.Errorf("window: the key cannot be kept: %w", err)
+	}
+	if _, err := codec.For[Acc](); err != nil {
+		return fmt.Errorf("window: what is kept of a window, %T, cannot be: %w", *new(Acc), err)
+	}
+	return nil
 }
 
 // build chooses the engine.

@@ -60,35 +60,36 @@ func (t *Task) position() string {
 	return ""
 }
 
-// failed makes the failure of an error that came up through the chain: from the
-// operator that had a record in hand.
-func (t *Task) failed(err error) error {
-	n, doing := t.culprit()
-	if n == nil {
-		return t.failure(nil, err)
-	}
-	if isEnd(err) {
-		return err
-	}
-	f := t.asFailure(n, err)
-	if f.Domain == flow.DomainUser && doing != "" {
-		c := *f
-		c.Message = f.Text() + "; at " + doing
-		if where := t.position(); where != "" {
-			c.Message += "; source at " + where
-		}
-		f = &c
-	}
-	return f
-}
+// failed makes the failure of an error that nobody in particular returned.
+func (t *Task) failed(err error) error { return t.failure(nil, err) }
 
-// failure makes the failure of an error that n returned. What is a failure
+// failure makes the failure of an error that a call to n returned. An error comes
+// up through the chain from where it arose: that is the operator that still has a
+// record or timer in hand, and n only where there is none. What is a failure
 // already, or the task's own end, stays what it is.
 func (t *Task) failure(n *node, err error) error {
 	if isEnd(err) {
 		return err
 	}
-	return t.asFailure(n, err)
+	c, doing := t.culprit()
+	if c != nil {
+		n = c
+	}
+	f := t.asFailure(n, err)
+	if f.Domain == flow.DomainUser && c != nil && !errors.Is(err, operator.ErrBadRecord) {
+		f = withPlace(f, "at "+doing)
+	}
+	if where := t.position(); where != "" && f.Domain == flow.DomainUser {
+		f = withPlace(f, "source at "+where)
+	}
+	return f
+}
+
+// withPlace is a copy of f whose message ends in the place.
+func withPlace(f *flow.Failure, place string) *flow.Failure {
+	c := *f
+	c.Message = f.Text() + "; " + place
+	return &c
 }
 
 func (t *Task) asFailure(n *node, err error) *flow.Failure {

@@ -157,13 +157,16 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 		return e, true, nil
 	}
 	e.Records = len(it.batch.Values)
-	err := g.receiver.Receive(it.batch)
+	if err := g.receiver.Receive(it.batch); err != nil {
+		// The batch stays as it is: the message about the failure shows its record.
+		return e, true, err
+	}
 	if g.opt.Pointers {
 		it.batch.Reset()
 	} else {
 		it.batch.Truncate()
 	}
-	return e, true, err
+	return e, true, nil
 }
 
 // nextLocked takes the channel to read from off the ready list.

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package bench
+
+import "time"
+
+// processCPU is not known here.
+func processCPU() time.Duration { return 0 }
+
+// peakRSS is not known here.
+func peakRSS() float64 { return 0 }

@@ -8,16 +8,20 @@ import "github.com/weirflow/weir/flow"
 // All methods take the key's hash, which the caller has computed already, by
 // flow/keyhash.
 type Cells[K, N comparable, V any] struct {
-	t    table[K, N, V]
-	desc Descriptor
+	t table[K, N, V]
+	f format[K, N, V]
 }
 
 // NewCells declares a state of single values in s. It refuses types that cannot
 // be encoded.
 func NewCells[K, N comparable, V any](s Store, d Descriptor) (*Cells[K, N, V], error) {
 	d.Kind = KindValue
-	c := &Cells[K, N, V]{desc: d}
-	c.t.init()
+	f, err := newFormat[K, N, V](d)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cells[K, N, V]{f: f}
+	c.t.init(f.mix)
 	if err := s.Register(c); err != nil {
 		return nil, err
 	}
@@ -49,7 +53,7 @@ func (c *Cells[K, N, V]) Len() int { return c.t.n }
 func (c *Cells[K, N, V]) Bytes() int64 { return c.t.bytes }
 
 // Descriptor says which state this is.
-func (c *Cells[K, N, V]) Descriptor() Descriptor { return c.desc }
+func (c *Cells[K, N, V]) Descriptor() Descriptor { return c.f.desc }
 
 // Each calls f for all values, in any order, until it returns false. f may
 // change the value; it must not call methods of c.

@@ -10,7 +10,7 @@ import (
 // not there are the same.
 type Lists[K comparable, V any] struct {
 	t       table[K, struct{}, []V]
-	desc    Descriptor
+	f       format[K, struct{}, V]
 	spilled int64 // bytes of the lists themselves
 }
 
@@ -18,8 +18,12 @@ type Lists[K comparable, V any] struct {
 // encoded.
 func NewLists[K comparable, V any](s Store, d Descriptor) (*Lists[K, V], error) {
 	d.Kind = KindList
-	l := &Lists[K, V]{desc: d}
-	l.t.init()
+	f, err := newFormat[K, struct{}, V](d)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lists[K, V]{f: f}
+	l.t.init(nil)
 	if err := s.Register(l); err != nil {
 		return nil, err
 	}
@@ -83,7 +87,7 @@ func (l *Lists[K, V]) Len() int { return l.t.n }
 func (l *Lists[K, V]) Bytes() int64 { return l.t.bytes + l.spilled }
 
 // Descriptor says which state this is.
-func (l *Lists[K, V]) Descriptor() Descriptor { return l.desc }
+func (l *Lists[K, V]) Descriptor() Descriptor { return l.f.desc }
 
 // Each calls f for all lists, in any order, until it returns false. The lists
 // are lent; f must not call methods of l.

@@ -10,7 +10,7 @@ import (
 // the same.
 type Maps[K, U comparable, V any] struct {
 	t       table[K, struct{}, submap[U, V]]
-	desc    Descriptor
+	f       format[K, U, V]
 	n       int   // entries of all maps
 	spilled int64 // bytes of the maps themselves
 }
@@ -35,8 +35,12 @@ const indexed = 16
 // NewMaps declares a state of maps in s. It refuses types that cannot be encoded.
 func NewMaps[K, U comparable, V any](s Store, d Descriptor) (*Maps[K, U, V], error) {
 	d.Kind = KindMap
-	m := &Maps[K, U, V]{desc: d}
-	m.t.init()
+	f, err := newFormat[K, U, V](d)
+	if err != nil {
+		return nil, err
+	}
+	m := &Maps[K, U, V]{f: f}
+	m.t.init(nil)
 	if err := s.Register(m); err != nil {
 		return nil, err
 	}
@@ -153,7 +157,7 @@ func (m *Maps[K, U, V]) Entries() int { return m.n }
 func (m *Maps[K, U, V]) Bytes() int64 { return m.t.bytes + m.spilled }
 
 // Descriptor says which state this is.
-func (m *Maps[K, U, V]) Descriptor() Descriptor { return m.desc }
+func (m *Maps[K, U, V]) Descriptor() Descriptor { return m.f.desc }
 
 func (s *submap[U, V]) find(u U) int {
 	if s.index != nil {

@@ -1,10 +1,6 @@
 package state
 
-import (
-	"hash/maphash"
-	"reflect"
-	"unsafe"
-)
+import "reflect"
 
 // plainWords reports whether a value of type N is a whole number of 64-bit words
 // in which equal values have equal bits.
@@ -33,11 +29,3 @@ func plainBits(t reflect.Type) bool {
 	}
 	return false
 }
-
-var seed = maphash.MakeSeed()
-
-func mixer[N comparable]() func(*N) uint64 {
-	return func(n *N) uint64 { return maphash.Comparable(seed, *n) }
-}
-
-var _ unsafe.Pointer

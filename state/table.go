@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"unsafe"
 
@@ -13,8 +12,7 @@ import (
 //
 // Why not Go's map: it hashes the key a second time, cannot say which key group
 // an entry is in without a third, and moves all of a large map's entries in one
-// call when it grows... it also cannot hold a (key, namespace) pair without
-// hashing both as one value. See BenchmarkCells for what that is worth.
+// call when it grows. See BenchmarkCells for what that is worth.
 //
 // The layout is open addressing with linear probing in segments:
 //
@@ -38,8 +36,8 @@ type table[K, N comparable, V any] struct {
 	shift uint8               // place>>1>>shift is the index in dir
 	n     int
 	bytes int64
-	mix   func(*N) uint64
-	plain bool // N is whole words without padding: mixed in line
+	plain bool              // N is whole words without padding: mixed in line
+	mix   func(N) flow.Hash // where N is not plain
 }
 
 type slot[K, N comparable, V any] struct {
@@ -71,12 +69,8 @@ const (
 	highs = 0x8080808080808080
 )
 
-func (t *table[K, N, V]) init() {
-	var n N
-	t.plain = plainWords[N]()
-	if unsafe.Sizeof(n) != 0 && !t.plain {
-		t.mix = mixer[N]()
-	}
+func (t *table[K, N, V]) init(mix func(N) flow.Hash) {
+	t.plain, t.mix = plainWords[N](), mix
 	t.shift = 63
 	s := newSegment[K, N, V](minSlots, 0)
 	t.dir = []*segment[K, N, V]{s}
@@ -89,7 +83,7 @@ func newSegment[K, N comparable, V any](size int, depth uint8) *segment[K, N, V]
 		slots:  make([]slot[K, N, V], size),
 		hashes: make([]flow.Hash, size),
 		mask:   uint64(size - 1),
-		limit:  size / 4 * 3,
+		limit:  size - size/8 - size/16,
 		depth:  depth,
 	}
 }
@@ -100,23 +94,23 @@ func (s *segment[K, N, V]) bytes() int64 {
 }
 
 // place is where an entry belongs: well mixed in all bits if h is.
-func (t *table[K, N, V]) place(h flow.Hash, n *N) uint64 {
-	switch size := unsafe.Sizeof(*n); {
+func (t *table[K, N, V]) place(h flow.Hash, n N) uint64 {
+	switch size := unsafe.Sizeof(n); {
 	case size == 0:
 		return uint64(h)
 	case t.plain && size == 8:
-		return uint64(h) ^ mum(*(*uint64)(unsafe.Pointer(n))^mix1, mix2)
+		return uint64(h) ^ mum(*(*uint64)(unsafe.Pointer(&n))^mix1, mix2)
 	case t.plain && size == 16:
-		w := (*[2]uint64)(unsafe.Pointer(n))
+		w := (*[2]uint64)(unsafe.Pointer(&n))
 		return uint64(h) ^ mum(w[0]^mix1, w[1]^mix2)
 	case t.plain:
 		x := uint64(h)
-		for _, w := range unsafe.Slice((*uint64)(unsafe.Pointer(n)), size/8) {
+		for _, w := range unsafe.Slice((*uint64)(unsafe.Pointer(&n)), size/8) {
 			x = mum(x^w^mix1, mix2)
 		}
 		return x
 	}
-	return uint64(h) ^ t.mix(n)
+	return uint64(h) ^ uint64(t.mix(n))*mix1
 }
 
 const (
@@ -139,12 +133,20 @@ func same(g, tag uint64) uint64 {
 }
 
 func (s *segment[K, N, V]) group(i uint64) uint64 {
-	return binary.LittleEndian.Uint64(s.tags[i:])
+	return load((*[8]byte)(s.tags[i:]))
+}
+
+// load reads the byte at the lowest address into the lowest bits. It is written
+// out because what is compiled into another package's code, as this is, does not
+// get encoding/binary inlined.
+func load(b *[8]byte) uint64 {
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
 // find returns the entry's segment and slot, or a nil segment.
 func (t *table[K, N, V]) find(h flow.Hash, k K, n N) (*segment[K, N, V], *slot[K, N, V], uint64) {
-	p := t.place(h, &n)
+	p := t.place(h, n)
 	s := t.dir[p>>1>>(t.shift&63)]
 	tag := tagOf(p)
 	for i := p & s.mask; ; i = (i + 8) & s.mask {
@@ -170,7 +172,7 @@ func (t *table[K, N, V]) get(h flow.Hash, k K, n N) *V {
 
 // ref returns the entry's value, which is new and zero if fresh.
 func (t *table[K, N, V]) ref(h flow.Hash, k K, n N) (v *V, fresh bool) {
-	p := t.place(h, &n)
+	p := t.place(h, n)
 	s := t.dir[p>>1>>(t.shift&63)]
 	tag := tagOf(p)
 	for i := p & s.mask; ; i = (i + 8) & s.mask {
@@ -233,7 +235,7 @@ func (t *table[K, N, V]) remove(h flow.Hash, k K, n N) bool {
 	// Each later entry of the run moves to the gap if it may stand there: if the
 	// gap is not before its home.
 	for j := (i + 1) & s.mask; s.tags[j] != 0; j = (j + 1) & s.mask {
-		home := t.place(s.hashes[j], &s.slots[j].n) & s.mask
+		home := t.place(s.hashes[j], s.slots[j].n) & s.mask
 		if (j-home)&s.mask >= (j-i)&s.mask {
 			s.slots[i], s.hashes[i] = s.slots[j], s.hashes[j]
 			s.setTag(i, s.tags[j])

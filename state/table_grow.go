@@ -49,7 +49,7 @@ func (s *segment[K, N, V]) moveTo(t *table[K, N, V], low, high *segment[K, N, V]
 		if s.tags[i] == 0 {
 			continue
 		}
-		p := t.place(s.hashes[i], &s.slots[i].n)
+		p := t.place(s.hashes[i], s.slots[i].n)
 		to := low
 		if p<<s.depth>>63 != 0 {
 			to = high

@@ -33,7 +33,7 @@ type Timers[K, N comparable] struct {
 	empty    int    // lists in the heap that are empty
 	recent   uint32 // the list found last
 
-	desc Descriptor
+	f format[K, firing[N], uint64]
 }
 
 type timerID[N comparable] struct {
@@ -66,9 +66,13 @@ const none = ^uint32(0)
 // encoded.
 func NewTimers[K, N comparable](s Store, d Descriptor) (*Timers[K, N], error) {
 	d.Kind = KindTimers
-	t := &Timers[K, N]{desc: d, freeTmr: none, freeList: none, recent: none}
-	t.known.init()
-	t.times.init()
+	f, err := newFormat[K, firing[N], uint64](d)
+	if err != nil {
+		return nil, err
+	}
+	t := &Timers[K, N]{f: f, freeTmr: none, freeList: none, recent: none}
+	t.known.init(func(id timerID[N]) flow.Hash { return f.mix(firing[N]{id.n, id.at}) })
+	t.times.init(nil)
 	if err := s.Register(t); err != nil {
 		return nil, err
 	}
@@ -81,6 +85,12 @@ func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) (added bool) {
 	if !fresh {
 		return false
 	}
+	*p = t.enlist(h, k, n, at)
+	return true
+}
+
+// enlist puts a timer at the end of its time's list.
+func (t *Timers[K, N]) enlist(h flow.Hash, k K, n N, at flow.Time) uint32 {
 	l := t.listAt(at)
 	list := &t.lists[l]
 	i := t.freeTmr
@@ -97,8 +107,7 @@ func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) (added bool) {
 		t.timers[list.tail].next = i
 	}
 	list.tail = i
-	*p = i
-	return true
+	return i
 }
 
 // listAt finds or makes the list of a time that a timer is about to be added to.
@@ -235,4 +244,4 @@ func (t *Timers[K, N]) Bytes() int64 {
 }
 
 // Descriptor says which state this is.
-func (t *Timers[K, N]) Descriptor() Descriptor { return t.desc }
+func (t *Timers[K, N]) Descriptor() Descriptor { return t.f.desc }

@@ -1,5 +1,3 @@
-// Package memory keeps keyed state in memory: the model that other backends are
-// measured against.
 package memory
 
 import (
@@ -18,6 +16,17 @@ type Options struct {
 	KeyGroups flow.KeyGroupRange
 }
 
+// Validate refuses what cannot be.
+func (o *Options) Validate() error {
+	if o.MaxParallelism < 1 || o.MaxParallelism > flow.MaxMaxParallelism {
+		return fmt.Errorf("state/memory: max parallelism is %d, not 1 to %d", o.MaxParallelism, flow.MaxMaxParallelism)
+	}
+	if o.KeyGroups.First > o.KeyGroups.End || int(o.KeyGroups.End) > o.MaxParallelism {
+		return fmt.Errorf("state/memory: key groups %s are not among %d", o.KeyGroups, o.MaxParallelism)
+	}
+	return nil
+}
+
 // EnsureDefaults fills what is not set.
 func (o *Options) EnsureDefaults() {
 	if o.MaxParallelism == 0 {
@@ -30,17 +39,19 @@ func (o *Options) EnsureDefaults() {
 
 // Store is a state.Store in memory. It belongs to one goroutine.
 type Store struct {
-	opts   Options
-	states []state.Resident
-	err    error
+	opts    Options
+	states  []state.Resident
+	pending []*pending // restored, not claimed
+	err     error
 }
 
 var _ state.Store = (*Store)(nil)
 
-// New makes an empty store. It starts nothing.
+// New makes an empty store. It starts nothing. Options that Validate refuses are
+// the store's Err.
 func New(o Options) *Store {
 	o.EnsureDefaults()
-	return &Store{opts: o}
+	return &Store{opts: o, err: o.Validate()}
 }
 
 // MaxParallelism is the number of key groups of the job.
@@ -58,7 +69,27 @@ func (s *Store) Register(r state.Resident) error {
 		}
 	}
 	s.states = append(s.states, r)
+	if err := s.claim(r); err != nil {
+		return s.fail(err)
+	}
 	return nil
+}
+
+// Unclaimed is what was restored and is of no registered state.
+func (s *Store) Unclaimed() []state.Descriptor {
+	var all []state.Descriptor
+	for _, p := range s.pending {
+		all = append(all, p.desc)
+	}
+	return all
+}
+
+// fail keeps the first error.
+func (s *Store) fail(err error) error {
+	if s.err == nil {
+		s.err = err
+	}
+	return err
 }
 
 // Bytes is the memory that the states take.
@@ -67,10 +98,13 @@ func (s *Store) Bytes() int64 {
 	for _, r := range s.states {
 		n += r.Bytes()
 	}
+	for _, p := range s.pending {
+		n += p.bytes
+	}
 	return n
 }
 
-// Err is always nil: memory does not fail.
+// Err is the error of a restore that did not succeed. Nothing else fails.
 func (s *Store) Err() error { return s.err }
 
 // Close does nothing.

@@ -1,0 +1,145 @@
+package statetest
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/state"
+)
+
+type timer struct {
+	k  string
+	n  window
+	at flow.Time
+}
+
+// timersSubject has a slice sorted by time for a model, timers of one time in
+// the order in which they were added.
+type timersSubject struct {
+	t *state.Timers[string, window]
+	m []timer
+}
+
+func testTimers(t *testing.T, open Open) {
+	testSubject(t, open, func() subject { return &timersSubject{} })
+}
+
+func (s *timersSubject) declare(st state.Store) (err error) {
+	s.t, err = state.NewTimers[string, window](st, desc("timers"))
+	return err
+}
+
+func (s *timersSubject) call(t *rapid.T) {
+	switch rapid.SampledFrom([]string{"add", "add", "add", "delete", "pop", "burst"}).Draw(t, "call") {
+	case "add":
+		e := drawTimer(t)
+		had := slices.Contains(s.m, e)
+		if got := s.t.Add(hashOf(e.k), e.k, e.n, e.at); got == had {
+			t.Fatalf("Add(%v) = %v", e, got)
+		}
+		if !had {
+			s.insert(e)
+		}
+	case "burst": // many lists, most of which are emptied again
+		for i := range flow.Time(200) {
+			e := timer{"burst", window{}, 1000 + i*7%200}
+			if s.t.Add(hashOf(e.k), e.k, e.n, e.at) {
+				s.insert(e)
+			}
+		}
+		for i := range flow.Time(200) {
+			if e := (timer{"burst", window{}, 1000 + i}); i%10 != 0 {
+				s.delete(t, e)
+			}
+		}
+	case "delete":
+		s.delete(t, drawTimer(t))
+	case "pop":
+		upTo := flow.Time(rapid.SampledFrom([]int64{-3, 0, 2, 5, 1100, int64(flow.MaxTime)}).Draw(t, "up to"))
+		for range rapid.IntRange(1, 5).Draw(t, "n") {
+			s.pop(t, upTo)
+		}
+	}
+	at, ok := s.t.Next()
+	if ok != (len(s.m) > 0) || ok && at != s.m[0].at {
+		t.Fatalf("Next is %v, %v; timers %v", at, ok, s.m)
+	}
+	if s.t.Len() != len(s.m) {
+		t.Fatalf("Len is %d, want %d", s.t.Len(), len(s.m))
+	}
+}
+
+func drawTimer(t *rapid.T) timer {
+	return timer{
+		k:  rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "k"),
+		n:  window{0, flow.Time(rapid.Int64Range(0, 1).Draw(t, "n"))},
+		at: flow.Time(rapid.SampledFrom([]int64{int64(flow.MinTime), -3, 0, 1, 2, 3, int64(flow.MaxTime)}).Draw(t, "at")),
+	}
+}
+
+func (s *timersSubject) insert(e timer) {
+	i, _ := slices.BinarySearchFunc(s.m, e.at, func(o timer, at flow.Time) int {
+		if o.at <= at {
+			return -1
+		}
+		return 1
+	})
+	s.m = slices.Insert(s.m, i, e)
+}
+
+func (s *timersSubject) delete(t *rapid.T, e timer) {
+	i := slices.Index(s.m, e)
+	if got := s.t.Delete(hashOf(e.k), e.k, e.n, e.at); got != (i >= 0) {
+		t.Fatalf("Delete(%v) = %v", e, got)
+	}
+	if i >= 0 {
+		s.m = slices.Delete(s.m, i, i+1)
+	}
+}
+
+func (s *timersSubject) pop(t *rapid.T, upTo flow.Time) {
+	h, k, n, at, ok := s.t.Pop(upTo)
+	if want := len(s.m) > 0 && s.m[0].at <= upTo; ok != want {
+		t.Fatalf("Pop(%v) gives %v, timers %v", upTo, ok, s.m)
+	}
+	if !ok {
+		return
+	}
+	if got := (timer{k, n, at}); got != s.m[0] || h != hashOf(k) {
+		t.Fatalf("Pop(%v) gives %v (hash %x), want %v", upTo, got, h, s.m[0])
+	}
+	s.m = s.m[1:]
+}
+
+// check compares what there is, and its order as far as a snapshot keeps it: by
+// time, and of one time within a key group. The model then takes over the order
+// that the timers of different key groups have got.
+func (s *timersSubject) check(t *rapid.T, maxParallelism int, groups flow.KeyGroupRange) {
+	group := func(e timer) flow.KeyGroup { return flow.KeyGroupOf(hashOf(e.k), maxParallelism) }
+	want := slices.DeleteFunc(slices.Clone(s.m), func(e timer) bool { return !groups.Contains(group(e)) })
+	var got []timer
+	for {
+		_, k, n, at, ok := s.t.Pop(flow.MaxTime)
+		if !ok {
+			break
+		}
+		got = append(got, timer{k, n, at})
+	}
+	for _, e := range got {
+		s.t.Add(hashOf(e.k), e.k, e.n, e.at)
+	}
+	byGroup := func(a, b timer) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(group(a), group(b))) }
+	inOrder := slices.Clone(got)
+	slices.SortStableFunc(inOrder, byGroup)
+	slices.SortStableFunc(want, byGroup)
+	if !slices.Equal(inOrder, want) || !slices.IsSortedFunc(got, func(a, b timer) int { return cmp.Compare(a.at, b.at) }) {
+		t.Fatalf("timers %v\nwant   %v", got, want)
+	}
+	if groups == all(maxParallelism) {
+		s.m = got
+	}
+}

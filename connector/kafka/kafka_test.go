@@ -570,3 +570,96 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// The offsets before an end may be gone, by compaction: the record behind them
+// tells that the end is reached.
+func TestCompactedEnd(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	b := c.ListenAddrs()
+	compact := "compact"
+	cl := client(t, b)
+	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 1, 1, map[string]*string{"cleanup.policy": &compact}, "a"); err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range []string{"x", "y", "x", "x", "y", "x"} {
+		r := &kgo.Record{Topic: "a", Key: []byte(key), Value: fmt.Append(nil, i)}
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Compact() // which leaves the newest batch out of its count
+	at := func(end int64) kafka.SourceOption {
+		return kafka.EndOffsets(map[kafka.Partition]int64{{Topic: "a"}: end})
+	}
+	expect(t, source(b, []string{"a"}, at(3)), map[string][]string{})
+	expect(t, source(b, []string{"a"}, at(5)), map[string][]string{"a/0": {"3", "4"}})
+	expect(t, source(b, []string{"a"}, kafka.EndLatest()), map[string][]string{"a/0": {"3", "4", "5"}})
+}
+
+func BenchmarkSource(b *testing.B) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cl.Close()
+	const n = 200_000
+	for i := range n {
+		cl.Produce(b.Context(), &kgo.Record{Topic: "a", Value: fmt.Appendf(nil, "%0100d", i)}, nil)
+	}
+	if err := cl.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	src := kafka.Source(c.ListenAddrs(), []string{"a"}, kafka.Bytes(), kafka.EndLatest())
+	e, err := src.Enumerator()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	d, err := e.Discover(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		wake := make(chan struct{}, 1)
+		r, err := src.Reader(&operator.ReaderContext{
+			Context: b.Context(), Log: slog.New(slog.DiscardHandler), Metrics: &obs.Operator{},
+			Wake: func() {
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := r.Add(d.Splits[0]); err != nil {
+			b.Fatal(err)
+		}
+		var into operator.Records[[]byte]
+		for into.Done = false; !into.Done; {
+			into.Reset()
+			st, err := r.Read(&into, 1024)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if st.Wait {
+				<-wake
+			}
+		}
+		if err := r.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/record")
+}

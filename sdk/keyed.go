@@ -34,10 +34,7 @@ func (k *Keyed[K, T]) input(name string) graph.Input {
 }
 
 // KeyValue is a key with a value.
-type KeyValue[K, V any] struct {
-	Key   K
-	Value V
-}
+type KeyValue[K, V any] = operator.KeyValue[K, V]
 
 // Setup is where a process function declares its states and side outputs.
 type Setup[K comparable] = operator.Setup[K]

@@ -10,21 +10,7 @@ import (
 
 // Aggregator folds records into an accumulator: what is kept of a window is one
 // Acc and not its records.
-//
-// The result must not depend on the order in which records are added and
-// accumulators merged: it is not defined.
-type Aggregator[In, Acc, Out any] struct {
-	// New makes an empty accumulator. Default: the zero value.
-	New func() Acc
-	// Add takes in one record.
-	Add func(acc *Acc, in In)
-	// Merge takes from into into. It must not change from, nor keep a reference to
-	// anything that from refers to. Sliding, cumulative and session windows need
-	// it.
-	Merge func(into, from *Acc)
-	// Result reads the accumulator, which may go on to take records.
-	Result func(acc *Acc) Out
-}
+type Aggregator[In, Acc, Out any] = operator.Aggregator[In, Acc, Out]
 
 // Process is a function of all records of a window, for what no accumulator can
 // do. elements are lent for the call; their order is not defined.

@@ -82,19 +82,20 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// syncUp syncs dir and the folders above it up to and including the parent of
-// root, where the name of root itself is kept.
+// syncUp syncs dir and the folders above it: any of them may be new, and then its
+// name is kept in the one above. Those in done have been synced before. Above root
+// a folder that may not be opened is passed over; it is not ours.
 func syncUp(fsys fileSystem, dir, root string, done map[string]bool) error {
-	stop := filepath.Dir(root)
 	for {
 		if !done[dir] {
-			if err := fsys.SyncDir(dir); err != nil {
+			err := fsys.SyncDir(dir)
+			if err != nil && !(errors.Is(err, fs.ErrPermission) && len(dir) < len(root)) {
 				return err
 			}
 			done[dir] = true
 		}
 		up := filepath.Dir(dir)
-		if dir == stop || up == dir {
+		if up == dir {
 			return nil
 		}
 		dir = up

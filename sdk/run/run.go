@@ -38,11 +38,12 @@ type Options struct {
 	// Stop, where set, ends the sources when it is closed; what was accepted is
 	// finished and committed, and Run returns ErrStopped.
 	Stop <-chan struct{}
+}
 
-	testing struct {
-		seed     uint64
-		registry *obs.Registry
-	}
+// watch is what Main wants to see of a run.
+type watch struct {
+	registry *obs.Registry // nil: the run has one of its own
+	listener scheduler.Listener
 }
 
 // EnsureDefaults fills what is not set.
@@ -111,14 +112,14 @@ func Run(ctx context.Context, p *sdk.Pipeline, o Options) error {
 	if err != nil {
 		return err
 	}
-	return runPlan(ctx, p, plan, o, scheduler.Listener{})
+	return runPlan(ctx, p, plan, o, watch{})
 }
 
-func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, l scheduler.Listener) error {
+func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, w watch) error {
 	o.EnsureDefaults()
 	e, err := node.NewEmbedded(plan, node.Options{
 		Job: flow.JobID(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
-		Registry: o.testing.registry, Seed: o.testing.seed, Listener: l,
+		Registry: w.registry, Listener: w.listener,
 	})
 	if err != nil {
 		return err

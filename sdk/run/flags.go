@@ -1,0 +1,177 @@
+package run
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Flags are the settings of a run that its user makes, on the command line or in
+// the environment. [Main] offers them beside the program's own flags; programs
+// with a command line of another make can [Flags.Register] them too.
+type Flags struct {
+	// Options are the settings of the engine among the flags: Parallelism,
+	// NoChaining, BatchSize and Epoch.
+	Options Options
+	// MaxParallelism replaces the pipeline's own; 0 leaves it.
+	MaxParallelism int
+	// JSON asks for a report on the standard output, as one JSON object, and
+	// for no progress.
+	JSON bool
+	// Quiet asks for no progress and no summary.
+	Quiet bool
+	// LogLevel is the least level of the engine's log that is shown; nil means
+	// warnings, or errors where Quiet or JSON ask for silence.
+	LogLevel *slog.Level
+}
+
+// setting is one flag of the engine. It is the flag.Value of itself.
+type setting struct {
+	name, env string
+	arg       string // what the usage text calls the value; "" for switches
+	usage     string
+	value     string // as it was last set
+	def       string // for people
+	set       func(string) error
+}
+
+func (s *setting) String() string {
+	if s == nil {
+		return ""
+	}
+	return s.value
+}
+
+func (s *setting) Set(v string) error {
+	if err := s.set(v); err != nil {
+		return err
+	}
+	s.value = v
+	return nil
+}
+
+// IsBoolFlag lets package flag take a switch without a value.
+func (s *setting) IsBoolFlag() bool { return s.arg == "" }
+
+func (f *Flags) settings() []*setting {
+	return []*setting{
+		{name: "parallelism", arg: "N", usage: "subtasks of each operator that sets no number itself",
+			def: fmt.Sprintf("%d, the number of CPUs", runtime.GOMAXPROCS(0)), set: whole(&f.Options.Parallelism)},
+		{name: "max-parallelism", arg: "N", usage: "key groups: the upper limit of the parallelism for the life of the job's state",
+			set: whole(&f.MaxParallelism)},
+		{name: "no-chaining", usage: "give each operator tasks of its own: slower, but shows what each one costs", set: truth(&f.Options.NoChaining)},
+		{name: "batch-size", arg: "N", usage: "records after which a batch is sent on", def: "1024", set: whole(&f.Options.BatchSize)},
+		{name: "epoch", arg: "DURATION", usage: "time between two epochs: how often sinks commit", def: "1s", set: duration(&f.Options.Epoch)},
+		{name: "o", arg: "FORMAT", usage: "text: progress and a summary for people; json: no progress, and a report on the standard output at the end",
+			def: "text", set: f.setFormat},
+		{name: "quiet", usage: "show errors only", set: truth(&f.Quiet)},
+		{name: "log-level", arg: "LEVEL", usage: "least level of the engine's log that is shown: debug, info, warn or error", def: "warn", set: f.setLevel},
+	}
+}
+
+// EnvName is the environment variable with the default of an engine's flag:
+// WEIR_ and its name in capitals, WEIR_FORMAT for -o.
+func EnvName(name string) string {
+	if name == "o" {
+		return "WEIR_FORMAT"
+	}
+	return "WEIR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// Register adds the engine's flags to fs, with the defaults that the environment
+// sets: lookup is os.LookupEnv, or nil for none. It refuses environment variables
+// with wrong values, and flags of fs that have an engine's flag's name.
+func (f *Flags) Register(fs *flag.FlagSet, lookup func(string) (string, bool)) error {
+	var errs []error
+	for _, s := range f.settings() {
+		s.env = EnvName(s.name)
+		if fs.Lookup(s.name) != nil {
+			errs = append(errs, fmt.Errorf("the program's flag %s has the name of a flag of the engine: give it another", dashed(s.name)))
+			continue
+		}
+		if lookup != nil {
+			if v, ok := lookup(s.env); ok && v != "" {
+				if err := s.Set(v); err != nil {
+					errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", s.env, v, err))
+				}
+			}
+		}
+		fs.Var(s, s.name, s.usage)
+	}
+	return errors.Join(errs...)
+}
+
+func whole(to *int) func(string) error {
+	return func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return errors.New("it must be a whole number of at least 1")
+		}
+		*to = n
+		return nil
+	}
+}
+
+func truth(to *bool) func(string) error {
+	return func(v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return errors.New("it must be true or false")
+		}
+		*to = b
+		return nil
+	}
+}
+
+func duration(to *time.Duration) func(string) error {
+	return func(v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil || d <= 0 {
+			return errors.New("it must be a positive time with its unit, such as 500ms or 10s")
+		}
+		*to = d
+		return nil
+	}
+}
+
+func (f *Flags) setFormat(v string) error {
+	if v != "text" && v != "json" {
+		return errors.New("it must be text or json")
+	}
+	f.JSON = v == "json"
+	return nil
+}
+
+func (f *Flags) setLevel(v string) error {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	l, ok := levels[v]
+	if !ok {
+		return errors.New("it must be debug, info, warn or error")
+	}
+	f.LogLevel = &l
+	return nil
+}
+
+// level is the log's, with the default.
+func (f *Flags) level() slog.Level {
+	switch {
+	case f.LogLevel != nil:
+		return *f.LogLevel
+	case f.Quiet || f.JSON:
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
+
+// dashed is a flag as people write it: one dash for a letter, two for a word.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}

@@ -2,6 +2,7 @@ package shuffle
 
 import (
 	"context"
+	"slices"
 
 	"github.com/weirflow/weir/flow"
 )
@@ -152,34 +153,87 @@ func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 	// The hashes that a batch brings are of the key of the exchange before it: of
 	// another key, for all that is known here.
 	r.hashes = r.hash(b.Values, r.hashes[:0])
-	hs := r.hashes
-	timed := len(b.Times) > 0
-	max, limit := uint32(len(r.targets)), r.opt.BatchSize
-	for i := range hs {
-		t := int(r.targets[uint32(hs[i]>>32)%max])
-		buf := r.bufs[t]
-		if buf == nil {
-			buf = r.buffer(t)
-		}
-		if n := len(buf.Values); n > 0 && timed != (len(buf.Times) > 0) {
-			if err := r.send(t); err != nil {
+	hs := r.hashes[:len(b.Values)]
+	if len(b.Times) > 0 {
+		return r.hashedTimed(b, hs)
+	}
+	targets, bufs, limit := r.targets, r.bufs, r.opt.BatchSize
+	max := uint32(len(targets))
+	for i, h := range hs {
+		t := targets[uint32(h>>32)%max]
+		buf := bufs[t]
+		if buf == nil || len(buf.Times) > 0 {
+			var err error
+			if buf, err = r.fresh(int(t), false); err != nil {
 				return err
 			}
-			buf = r.buffer(t)
 		}
-		buf.Values = append(buf.Values, b.Values[i])
-		buf.Hashes = append(buf.Hashes, hs[i])
-		if timed {
-			buf.Times = append(buf.Times, b.Times[i])
+		n := len(buf.Values)
+		if n == cap(buf.Values) || n == cap(buf.Hashes) {
+			r.grow(buf)
 		}
-		if len(buf.Values) >= limit {
-			if err := r.send(t); err != nil {
+		buf.Values, buf.Hashes = buf.Values[:n+1], buf.Hashes[:n+1]
+		buf.Values[n], buf.Hashes[n] = b.Values[i], h
+		if n+1 >= limit {
+			if err := r.send(int(t)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// hashedTimed is hashed for records with times.
+func (r *Router[T]) hashedTimed(b *flow.Batch[T], hs []flow.Hash) error {
+	targets, bufs, limit := r.targets, r.bufs, r.opt.BatchSize
+	max, times := uint32(len(targets)), b.Times[:len(hs)]
+	for i, h := range hs {
+		t := targets[uint32(h>>32)%max]
+		buf := bufs[t]
+		if buf == nil || len(buf.Times) != len(buf.Values) {
+			var err error
+			if buf, err = r.fresh(int(t), true); err != nil {
+				return err
+			}
+		}
+		n := len(buf.Values)
+		if n == cap(buf.Values) || n == cap(buf.Hashes) || n == cap(buf.Times) {
+			r.grow(buf)
+			buf.Times = slices.Grow(buf.Times, cap(buf.Values)-n)
+		}
+		buf.Values, buf.Hashes, buf.Times = buf.Values[:n+1], buf.Hashes[:n+1], buf.Times[:n+1]
+		buf.Values[n], buf.Hashes[n], buf.Times[n] = b.Values[i], h, times[i]
+		if n+1 >= limit {
+			if err := r.send(int(t)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fresh returns the buffer of sender t for records with times, or without: what
+// was collected of the other kind is sent first, since within one batch all
+// records have a time or none has.
+func (r *Router[T]) fresh(t int, timed bool) (*flow.Batch[T], error) {
+	if buf := r.bufs[t]; buf != nil && len(buf.Values) > 0 && timed != (len(buf.Times) > 0) {
+		if err := r.send(t); err != nil {
+			return nil, err
+		}
+	}
+	return r.buffer(t), nil
+}
+
+// grow makes room for records and their hashes, up to a full batch at once.
+func (r *Router[T]) grow(buf *flow.Batch[T]) {
+	n := len(buf.Values)
+	room := min(r.opt.BatchSize, max(2*n, minRoom))
+	buf.Values = slices.Grow(buf.Values, room-n)
+	buf.Hashes = slices.Grow(buf.Hashes, cap(buf.Values)-n)
+}
+
+// minRoom is the number of records that a buffer is first made for.
+const minRoom = 64
 
 func (r *Router[T]) buffer(i int) *flow.Batch[T] {
 	if r.bufs[i] == nil {

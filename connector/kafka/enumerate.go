@@ -19,7 +19,7 @@ import (
 	"github.com/weirflow/weir/operator"
 )
 
-// firstContact is how long the first discovery waits for an answer: an address
+// firstContact is how long a look for partitions waits for an answer: an address
 // that is wrong should be told soon.
 const firstContact = 15 * time.Second
 
@@ -40,15 +40,8 @@ func newEnumerator(o *sourceOptions) *enumerator {
 
 func (e *enumerator) Discover(ctx context.Context) (operator.Discovery, error) {
 	bounded := e.end.kind != boundNone
-	if bounded && !e.first {
+	if !e.first && (bounded || e.discovery <= 0) {
 		return operator.Discovery{Done: true}, nil
-	}
-	if e.client == nil {
-		var err error
-		if e.client, err = e.sourceOptions.client(); err != nil {
-			return operator.Discovery{}, err
-		}
-		e.admin = kadm.NewClient(e.client)
 	}
 	d := operator.Discovery{Done: bounded || e.discovery <= 0, After: e.discovery}
 	splits, err := e.look(ctx)
@@ -68,7 +61,6 @@ func (e *enumerator) Discover(ctx context.Context) (operator.Discovery, error) {
 		return operator.Discovery{}, fmt.Errorf("kafka: looking for partitions for %v: %w", e.outage, err)
 	}
 	// The readers go on with what they have; whether they can is for them to say.
-	// A source without discovery has made its first one, and does not come here.
 	d.After = min(e.discovery, 5*time.Second)
 	return d, nil
 }
@@ -79,8 +71,14 @@ func passing(err error) bool {
 	return ok && f.Retryable
 }
 
+// contact is how long a look may take.
+func (o *clientOptions) contact() time.Duration { return min(o.outage, firstContact) }
+
 // failure classifies an error of a client's call.
 func (o *clientOptions) failure(doing string, err error) error {
+	if errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w within %v", context.DeadlineExceeded, o.contact())
+	}
 	f := &flow.Failure{Domain: flow.DomainExternal, Cause: err, Retryable: true}
 	if _, ok := errors.AsType[*kerr.Error](err); ok {
 		f.Retryable = kerr.IsRetriable(err)
@@ -98,8 +96,28 @@ func (o *clientOptions) failure(doing string, err error) error {
 }
 
 func (e *enumerator) look(ctx context.Context) ([]operator.Split, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(e.outage, firstContact))
+	if e.client == nil {
+		var err error
+		if e.client, err = e.sourceOptions.client(); err != nil {
+			return nil, err
+		}
+		e.admin = kadm.NewClient(e.client)
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.contact())
 	defer cancel()
+	// A request to a broker that takes connections and says nothing heeds no
+	// context until the connection is made; closing the client ends it.
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		e.client.Close()
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+			e.client, e.admin = nil, nil // the next look makes new ones
+		}
+	}()
 	found, err := e.partitions(ctx)
 	if err != nil {
 		return nil, err

@@ -18,8 +18,9 @@ import (
 const pollRecords = 8192
 
 // troubleGap is how long a partition must be without errors to count as well
-// again: errors of one trouble come more often than this.
-const troubleGap = 15 * time.Second
+// again: errors of one trouble come more often than this, even those of a broker
+// that takes requests and does not answer.
+const troubleGap = 30 * time.Second
 
 // inbox holds what the poller fetched and the reader has not read. The poller
 // stops fetching while it holds its bound of bytes; one poll may go beyond.

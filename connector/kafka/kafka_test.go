@@ -89,6 +89,7 @@ func expect(t *testing.T, src operator.Source[string], want map[string][]string)
 }
 
 func TestStartAndEnd(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a", "b")
 	produce(t, b, "a", 0, numbers(0, 6)...)
 	produce(t, b, "a", 1, "x")
@@ -116,6 +117,7 @@ func TestStartAndEnd(t *testing.T) {
 }
 
 func TestRecordsAreWhole(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 1, "v")
 	j := sourcetest.Start(t, kafka.Source(b, []string{"a"}, kafka.Records(), kafka.EndLatest()), real(), nil)
@@ -131,6 +133,7 @@ func TestRecordsAreWhole(t *testing.T) {
 }
 
 func TestResume(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, numbers(0, 9)...)
 	produce(t, b, "a", 1, numbers(100, 105)...)
@@ -138,6 +141,7 @@ func TestResume(t *testing.T) {
 }
 
 func TestUnboundedFindsNewPartitions(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, "1", "2")
 	j := sourcetest.Start(t, source(b, nil, kafka.Pattern("a|late"), kafka.StartLatest(), kafka.Discover(20*time.Millisecond)),
@@ -176,6 +180,7 @@ func TestUnboundedFindsNewPartitions(t *testing.T) {
 // A transaction's markers take offsets, aborted records are none: a bounded source
 // must see that it is at its end.
 func TestTransactions(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	tx := client(t, b, kgo.TransactionalID("tx"))
 	for i, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort, kgo.TryCommit, kgo.TryAbort} {
@@ -199,6 +204,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestBadRecords(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, `{"N":1}`, `{"N":`, `{"N":3}`)
 	type rec struct{ N int }
@@ -220,6 +226,7 @@ func TestBadRecords(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "clicks")
 	for _, c := range []struct {
 		src  operator.Source[string]
@@ -254,6 +261,7 @@ func discover(src operator.Source[string]) error {
 }
 
 func TestNoBrokerAtStart(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -267,6 +275,7 @@ func TestNoBrokerAtStart(t *testing.T) {
 }
 
 func TestLostPositionIsAnError(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, numbers(0, 10)...)
 	adm := kadm.NewClient(client(t, b))
@@ -284,6 +293,7 @@ func TestLostPositionIsAnError(t *testing.T) {
 }
 
 func TestPauseAndBound(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	big := strings.Repeat("x", 2000)
 	var values []string
@@ -382,6 +392,7 @@ func until(t *testing.T, what string, cond func() bool) {
 }
 
 func TestBrokerGoesAwayAndComesBack(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	w, l := &wire{}, &log{}
 	o := real()
@@ -408,6 +419,7 @@ func TestBrokerGoesAwayAndComesBack(t *testing.T) {
 }
 
 func TestLongOutageFails(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, "1")
 	w := &wire{}
@@ -420,7 +432,66 @@ func TestLongOutageFails(t *testing.T) {
 	}
 }
 
+// A broker that takes connections and says nothing must not hold up a task's end.
+func TestCloseWhileBrokerHangs(t *testing.T) {
+	t.Parallel()
+	b := cluster(t, "a")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	src := source(b, []string{"a"})
+	e, err := src.Enumerator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := e.Discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hanging := []string{l.Addr().String()}
+	src = source(hanging, []string{"a"}, kafka.Outage(100*time.Millisecond))
+	began := time.Now()
+	quick := func(what string) {
+		t.Helper()
+		if d := time.Since(began); d > 5*time.Second {
+			t.Errorf("%s took %v", what, d)
+		}
+		began = time.Now()
+	}
+	if err := discover(src); err == nil || !strings.Contains(err.Error(), hanging[0]) {
+		t.Error(err)
+	}
+	quick("discovery")
+	r, err := src.Reader(&operator.ReaderContext{Context: t.Context(), Log: slog.New(slog.DiscardHandler), Metrics: &obs.Operator{}, Wake: func() {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range d.Splits {
+		if err := r.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	quick("closing the reader")
+	w := newWriter(t, kafka.Sink(hanging, "a", kafka.ToString()))
+	if err := w.Write(&flow.Batch[string]{Values: []string{"x"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	quick("closing the writer")
+}
+
 func TestScram(t *testing.T) {
+	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"), kfake.EnableSASL(),
 		kfake.Superuser("SCRAM-SHA-256", "u256", "p"), kfake.Superuser("SCRAM-SHA-512", "u512", "p"), kfake.Superuser("PLAIN", "plain", "p"))
 	if err != nil {
@@ -453,6 +524,7 @@ func newWriter[T any](t *testing.T, s operator.Sink[T]) operator.Writer[T] {
 }
 
 func TestSinkWritesWhatSourceReads(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "out")
 	type click struct {
 		User string
@@ -494,6 +566,7 @@ func TestSinkWritesWhatSourceReads(t *testing.T) {
 }
 
 func TestSinkErrors(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "out")
 	prepare := func(s operator.Sink[string], v string) error {
 		w := newWriter(t, s)
@@ -525,9 +598,10 @@ func TestSinkErrors(t *testing.T) {
 }
 
 func TestSinkOutage(t *testing.T) {
+	t.Parallel()
 	b := cluster(t, "out")
 	w := &wire{}
-	wr := newWriter(t, kafka.Sink(b, "out", kafka.ToString(), kafka.Dialer(w.dial), kafka.Outage(300*time.Millisecond),
+	wr := newWriter(t, kafka.Sink(b, "out", kafka.ToString(), kafka.Dialer(w.dial), kafka.Outage(2*time.Second),
 		kafka.Partitioner(func(string, []byte, []byte, int) int { return 1 })))
 	write := func(v string) error {
 		if err := wr.Write(&flow.Batch[string]{Values: []string{v}}); err != nil {
@@ -574,6 +648,7 @@ func FuzzSplit(f *testing.F) {
 // The offsets before an end may be gone, by compaction: the record behind them
 // tells that the end is reached.
 func TestCompactedEnd(t *testing.T) {
+	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)

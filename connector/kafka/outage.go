@@ -15,6 +15,10 @@ import (
 	"github.com/weirflow/weir/internal/obs"
 )
 
+// tellAfter is how long an outage lasts before it is told: where one broker of
+// several is away, the others' answers end it before.
+const tellAfter = time.Second
+
 // outage watches a client's connections: it is one while attempts to reach a
 // broker fail and no broker answers. The client tries again by itself, for ever;
 // the outage tells of it once, and calls over when it has lasted too long.
@@ -31,6 +35,7 @@ type outage struct {
 		since  time.Time // zero: there is none
 		last   time.Time // of err
 		err    error     // the last one
+		told   bool
 		timer  *time.Timer
 		failed error // it has lasted too long
 		closed bool
@@ -50,54 +55,72 @@ func (o *outage) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net
 }
 
 // OnBrokerRead is a hook.
-func (o *outage) OnBrokerRead(_ kgo.BrokerMetadata, _ int16, _ int, _, _ time.Duration, err error) {
-	if err == nil {
+func (o *outage) OnBrokerRead(meta kgo.BrokerMetadata, _ int16, _ int, _, _ time.Duration, err error) {
+	switch {
+	case err == nil:
 		o.end()
+	case !errors.Is(err, context.Canceled):
+		o.begin(fmt.Errorf("reading from %s:%d: %w", meta.Host, meta.Port, err))
 	}
 }
 
 func (o *outage) begin(err error) {
 	o.metrics.Retries.Add(1)
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.mu.err, o.mu.last = err, time.Now()
-	fresh := o.mu.since.IsZero() && !o.mu.closed
-	if fresh {
+	if o.mu.since.IsZero() && !o.mu.closed {
 		o.mu.since = time.Now()
-		o.mu.timer = time.AfterFunc(o.limit, o.expire)
-	}
-	o.mu.Unlock()
-	if fresh {
-		o.log.Warn("kafka: no broker answers, trying on", "err", err, "brokers", o.brokers, "fails_after", o.limit)
+		o.mu.timer = time.AfterFunc(min(tellAfter, o.limit), o.check)
 	}
 }
 
 func (o *outage) end() {
 	o.mu.Lock()
-	since := o.mu.since
+	since, told := o.mu.since, o.mu.told
 	if since.IsZero() || o.mu.failed != nil {
 		o.mu.Unlock()
 		return
 	}
-	o.mu.since, o.mu.err = time.Time{}, nil
+	o.mu.since, o.mu.err, o.mu.told = time.Time{}, nil, false
 	o.mu.timer.Stop()
 	o.mu.Unlock()
-	o.log.Info("kafka: a broker answers again", "brokers", o.brokers, "silent_for", time.Since(since))
+	if told {
+		o.log.Info("kafka: a broker answers again", "brokers", o.brokers, "silent_for", time.Since(since))
+	}
 }
 
-func (o *outage) expire() {
+// check is called by the timer: when the outage is to be told, and when it has
+// lasted too long.
+func (o *outage) check() {
 	o.mu.Lock()
 	// The timer may have fired while the outage ended, or another began.
-	late := o.mu.closed || o.mu.since.IsZero() || time.Since(o.mu.since) < o.limit
-	if !late && time.Since(o.mu.last) > troubleGap {
-		// Nothing has been tried since: a client without work asks nobody.
-		o.mu.since, late = time.Time{}, true
+	left := min(tellAfter, o.limit) - time.Since(o.mu.since)
+	if o.mu.closed || o.mu.since.IsZero() || left > 0 {
+		o.mu.Unlock()
+		return
 	}
-	if !late {
+	if time.Since(o.mu.last) > troubleGap {
+		// Nothing has been tried since: a client without work asks nobody.
+		o.mu.since, o.mu.told = time.Time{}, false
+		o.mu.Unlock()
+		return
+	}
+	tell := !o.mu.told
+	o.mu.told = true
+	err := o.mu.err
+	left = o.limit - time.Since(o.mu.since)
+	if left > 0 {
+		o.mu.timer = time.AfterFunc(left, o.check)
+	} else {
 		o.mu.failed = fmt.Errorf("kafka: no broker of %q has answered for %v, check that they run and can be reached: %w",
-			o.brokers, o.limit, &flow.Failure{Domain: flow.DomainExternal, Retryable: true, Cause: o.mu.err})
+			o.brokers, o.limit, &flow.Failure{Domain: flow.DomainExternal, Retryable: true, Cause: err})
 	}
 	o.mu.Unlock()
-	if !late {
+	if tell {
+		o.log.Warn("kafka: no broker answers, trying on", "err", err, "brokers", o.brokers, "fails_after", o.limit)
+	}
+	if left <= 0 {
 		o.over()
 	}
 }

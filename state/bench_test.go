@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/keyhash"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/memory"
-	"github.com/zeebo/xxh3"
 )
 
 // BenchmarkCells compares counting by key with Go's map. Both sides are given the
 // keys in the same random order; ours computes the hash for each record too,
 // although a keyed operator mostly gets it with the batch.
 func BenchmarkCells(b *testing.B) {
+	hash, hashStr := hashFunc[uint64](b), hashFunc[string](b)
 	for _, keys := range []int{1_000, 100_000, 1_000_000, 10_000_000} {
 		order := make([]uint64, 1<<20)
 		r := rand.New(rand.NewPCG(1, 2))
@@ -72,11 +73,11 @@ func BenchmarkCells(b *testing.B) {
 		b.Run(fmt.Sprintf("string/keys=%d/cells", keys), func(b *testing.B) {
 			c := newCells[string, struct{}, int64](b)
 			for _, k := range all {
-				c.Put(hashString(k), k, struct{}{}, 1)
+				c.Put(hashStr(k), k, struct{}{}, 1)
 			}
 			for i := range b.N {
 				k := order[i&(len(order)-1)]
-				v, _ := c.Ref(hashString(k), k, struct{}{})
+				v, _ := c.Ref(hashStr(k), k, struct{}{})
 				*v++
 			}
 		})
@@ -95,6 +96,7 @@ func BenchmarkCells(b *testing.B) {
 
 // BenchmarkCellsFill measures making and removing entries.
 func BenchmarkCellsFill(b *testing.B) {
+	hash := hashFunc[uint64](b)
 	const keys = 1_000_000
 	b.Run("map", func(b *testing.B) {
 		for b.Loop() {
@@ -132,4 +134,10 @@ func newCells[K, N comparable, V any](tb testing.TB) *state.Cells[K, N, V] {
 	return c
 }
 
-func hashString(s string) flow.Hash { return flow.Hash(xxh3.HashString(s)) }
+func hashFunc[K comparable](tb testing.TB) func(K) flow.Hash {
+	h, err := keyhash.For[K]()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}

@@ -45,14 +45,16 @@ func (s *timersSubject) call(t *rapid.T) {
 			s.insert(e)
 		}
 	case "burst": // many lists, most of which are emptied again
+		start := flow.Time(rapid.SampledFrom([]int64{-500, 1000}).Draw(t, "start"))
+		kept := flow.Time(rapid.Int64Range(0, 9).Draw(t, "kept"))
 		for i := range flow.Time(200) {
-			e := timer{"burst", window{}, 1000 + i*7%200}
+			e := timer{"burst", window{}, start + i*7%200}
 			if s.t.Add(hashOf(e.k), e.k, e.n, e.at) {
 				s.insert(e)
 			}
 		}
 		for i := range flow.Time(200) {
-			if e := (timer{"burst", window{}, 1000 + i}); i%10 != 0 {
+			if e := (timer{"burst", window{}, start + i*3%200}); i%10 != kept {
 				s.delete(t, e)
 			}
 		}

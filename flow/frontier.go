@@ -67,12 +67,14 @@ func (f *Frontier) SetIdle(i int) bool {
 }
 
 // SetActive notes that input i has records again. Its watermark counts again; the
-// combined one does not go back.
-func (f *Frontier) SetActive(i int) {
-	if f.inputs[i].idle {
-		f.inputs[i].idle = false
-		f.update()
+// combined one does not go back. It may advance: if all were idle, and this input
+// was not the one that held the others back.
+func (f *Frontier) SetActive(i int) bool {
+	if !f.inputs[i].idle {
+		return false
 	}
+	f.inputs[i].idle = false
+	return f.update()
 }
 
 // End notes the end of input i: it no longer holds the others back.

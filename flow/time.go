@@ -58,11 +58,19 @@ func (t Time) String() string {
 }
 
 // FloorTo returns the largest multiple of size, shifted by offset, that is not
-// after t. size is in microseconds and positive.
+// after t, or MinTime if that is before it. size is in microseconds and positive;
+// offset is between -size and size.
 func (t Time) FloorTo(size, offset Time) Time {
-	r := (t - offset) % size
+	d := t - offset
+	if (d > t) == (offset > 0) && offset != 0 {
+		d = t%size - offset // t-offset does not fit
+	}
+	r := d % size
 	if r < 0 {
 		r += size
+	}
+	if t < MinTime+r {
+		return MinTime
 	}
 	return t - r
 }

@@ -32,12 +32,12 @@ type Flags struct {
 
 // setting is one flag of the engine. It is the flag.Value of itself.
 type setting struct {
-	name, env string
-	arg       string // what the usage text calls the value; "" for switches
-	usage     string
-	value     string // as it was last set
-	def       string // for people
-	set       func(string) error
+	name   string
+	usage  string // with the value's name in back quotes
+	def    string // the default, for people
+	toggle bool
+	value  string // as it was last set
+	set    func(string) error
 }
 
 func (s *setting) String() string {
@@ -56,21 +56,35 @@ func (s *setting) Set(v string) error {
 }
 
 // IsBoolFlag lets package flag take a switch without a value.
-func (s *setting) IsBoolFlag() bool { return s.arg == "" }
+func (s *setting) IsBoolFlag() bool { return s.toggle }
 
+// describe is the usage text with the default and the variable that sets it.
+func (s *setting) describe() string {
+	def := s.def
+	if s.value != "" {
+		def = s.value + " from the environment"
+	}
+	if def != "" {
+		def = "default " + def + "; "
+	}
+	return fmt.Sprintf("%s (%s%s)", s.usage, def, EnvName(s.name))
+}
+
+// settings are in the order in which they are best read.
 func (f *Flags) settings() []*setting {
+	cpus := fmt.Sprintf("%d, the number of CPUs", runtime.GOMAXPROCS(0))
 	return []*setting{
-		{name: "parallelism", arg: "N", usage: "subtasks of each operator that sets no number itself",
-			def: fmt.Sprintf("%d, the number of CPUs", runtime.GOMAXPROCS(0)), set: whole(&f.Options.Parallelism)},
-		{name: "max-parallelism", arg: "N", usage: "key groups: the upper limit of the parallelism for the life of the job's state",
+		{name: "parallelism", usage: "`N` subtasks of each operator that sets no number itself", def: cpus, set: whole(&f.Options.Parallelism)},
+		{name: "max-parallelism", usage: "`N` key groups: the upper limit of the parallelism for the life of the job's state",
 			set: whole(&f.MaxParallelism)},
-		{name: "no-chaining", usage: "give each operator tasks of its own: slower, but shows what each one costs", set: truth(&f.Options.NoChaining)},
-		{name: "batch-size", arg: "N", usage: "records after which a batch is sent on", def: "1024", set: whole(&f.Options.BatchSize)},
-		{name: "epoch", arg: "DURATION", usage: "time between two epochs: how often sinks commit", def: "1s", set: duration(&f.Options.Epoch)},
-		{name: "o", arg: "FORMAT", usage: "text: progress and a summary for people; json: no progress, and a report on the standard output at the end",
+		{name: "no-chaining", usage: "give each operator tasks of its own: slower, but shows what each one costs",
+			toggle: true, set: truth(&f.Options.NoChaining)},
+		{name: "batch-size", usage: "send a batch on after `N` records", def: "1024", set: whole(&f.Options.BatchSize)},
+		{name: "epoch", usage: "let sinks commit every `DURATION`", def: "1s", set: duration(&f.Options.Epoch)},
+		{name: "o", usage: "`FORMAT` text: progress and a summary for people; json: no progress, and a report on the standard output at the end",
 			def: "text", set: f.setFormat},
-		{name: "quiet", usage: "show errors only", set: truth(&f.Quiet)},
-		{name: "log-level", arg: "LEVEL", usage: "least level of the engine's log that is shown: debug, info, warn or error", def: "warn", set: f.setLevel},
+		{name: "quiet", usage: "show errors only", toggle: true, set: truth(&f.Quiet)},
+		{name: "log-level", usage: "show the engine's log from this `LEVEL` on: debug, info, warn or error", def: "warn", set: f.setLevel},
 	}
 }
 
@@ -89,19 +103,18 @@ func EnvName(name string) string {
 func (f *Flags) Register(fs *flag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	for _, s := range f.settings() {
-		s.env = EnvName(s.name)
 		if fs.Lookup(s.name) != nil {
 			errs = append(errs, fmt.Errorf("the program's flag %s has the name of a flag of the engine: give it another", dashed(s.name)))
 			continue
 		}
 		if lookup != nil {
-			if v, ok := lookup(s.env); ok && v != "" {
+			if v, ok := lookup(EnvName(s.name)); ok && v != "" {
 				if err := s.Set(v); err != nil {
-					errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", s.env, v, err))
+					errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", EnvName(s.name), v, err))
 				}
 			}
 		}
-		fs.Var(s, s.name, s.usage)
+		fs.Var(s, s.name, s.describe())
 	}
 	return errors.Join(errs...)
 }

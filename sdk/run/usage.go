@@ -51,24 +51,16 @@ func list(b *strings.Builder, flags []*flag.Flag) {
 	const column = 28
 	for _, f := range flags {
 		arg, text := flag.UnquoteUsage(f)
-		def := f.DefValue
-		var notes []string
-		if s, ok := f.Value.(*setting); ok {
-			arg, def = s.arg, s.def
-			if f.DefValue != "" {
-				def = f.DefValue + ", from the environment"
-			}
-			notes = append(notes, s.env)
+		s, engine := f.Value.(*setting)
+		if engine && s.toggle {
+			arg = ""
+		}
+		if !engine && !slices.Contains([]string{"", "0", "false", "0s"}, f.DefValue) {
+			text += " (default " + f.DefValue + ")"
 		}
 		head := "  " + dashed(f.Name)
 		if arg != "" {
 			head += " " + arg
-		}
-		if !slices.Contains([]string{"", "0", "false", "0s"}, def) {
-			notes = slices.Insert(notes, 0, "default "+def)
-		}
-		if len(notes) > 0 {
-			text += " (" + strings.Join(notes, "; ") + ")"
 		}
 		if len(head) < column {
 			head += strings.Repeat(" ", column-len(head))

@@ -1,10 +1,13 @@
 package state_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/keyhash"
@@ -140,4 +143,125 @@ func hashFunc[K comparable](tb testing.TB) func(K) flow.Hash {
 		tb.Fatal(err)
 	}
 	return h
+}
+
+// BenchmarkCellsRatio runs map and cells in turn, a hundred thousand records
+// each, and compares the medians: on a machine with other work to do the two
+// times of BenchmarkCells can be of different days.
+func BenchmarkCellsRatio(b *testing.B) {
+	for _, keys := range []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000} {
+		b.Run(fmt.Sprintf("uint64/keys=%d", keys), func(b *testing.B) {
+			ratio(b, keys, func(i int) uint64 { return uint64(i) * 7919 })
+		})
+	}
+	for _, keys := range []int{1_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("string/keys=%d", keys), func(b *testing.B) {
+			ratio(b, keys, func(i int) string { return "user-" + strconv.Itoa(i*7919) })
+		})
+	}
+}
+
+func ratio[K comparable](b *testing.B, keys int, key func(int) K) {
+	hash := hashFunc[K](b)
+	m := map[K]int64{}
+	c := newCells[K, struct{}, int64](b)
+	all := make([]K, keys)
+	for i := range all {
+		all[i] = key(i)
+		m[all[i]]++
+		c.Put(hash(all[i]), all[i], struct{}{}, 1)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	var ofMap, ofCells []time.Duration
+	order := make([]K, 100_000)
+	for range max(b.N, 40) {
+		for i := range order {
+			order[i] = all[r.IntN(keys)]
+		}
+		t0 := time.Now()
+		for _, k := range order {
+			m[k]++
+		}
+		t1 := time.Now()
+		for i := range order {
+			order[i] = all[r.IntN(keys)]
+		}
+		t2 := time.Now()
+		for _, k := range order {
+			v, _ := c.Ref(hash(k), k, struct{}{})
+			*v++
+		}
+		ofMap, ofCells = append(ofMap, t1.Sub(t0)), append(ofCells, time.Since(t2))
+	}
+	slices.Sort(ofMap)
+	slices.Sort(ofCells)
+	mid := len(ofMap) / 2
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(ofMap[mid])/1e5, "map-ns")
+	b.ReportMetric(float64(ofCells[mid])/1e5, "cells-ns")
+	b.ReportMetric(float64(ofMap[mid])/float64(ofCells[mid]), "ratio")
+}
+
+// BenchmarkTimers adds timers for 100,000 keys, at one time as windows do and at
+// random times as sessions do, and pops them.
+func BenchmarkTimers(b *testing.B) {
+	const keys = 100_000
+	hash := hashFunc[uint64](b)
+	for _, spread := range []int64{1, 1_000_000_000} {
+		b.Run(fmt.Sprintf("spread=%d", spread), func(b *testing.B) {
+			t, err := state.NewTimers[uint64, struct{}](memory.New(memory.Options{}), state.Descriptor{Operator: "op", Name: "timers"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := rand.New(rand.NewPCG(1, 2))
+			for b.Loop() {
+				for k := range uint64(keys) {
+					t.Add(hash(k), k, struct{}{}, flow.Time(r.Int64N(spread)))
+				}
+				for {
+					if _, _, _, _, ok := t.Pop(flow.MaxTime); !ok {
+						break
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/timer")
+		})
+	}
+}
+
+// BenchmarkSnapshot writes and restores a million numbers.
+func BenchmarkSnapshot(b *testing.B) {
+	const keys = 1_000_000
+	hash := hashFunc[uint64](b)
+	s := memory.New(memory.Options{})
+	d := state.Descriptor{Operator: "op", Name: "cells"}
+	c, err := state.NewCells[uint64, struct{}, int64](s, d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for k := range uint64(keys) {
+		c.Put(hash(k), k, struct{}{}, int64(k))
+	}
+	var buf bytes.Buffer
+	b.Run("write", func(b *testing.B) {
+		for b.Loop() {
+			buf.Reset()
+			if err := s.Snapshot(&buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(buf.Len()))
+	})
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			to := memory.New(memory.Options{})
+			if _, err := state.NewCells[uint64, struct{}, int64](to, d); err != nil {
+				b.Fatal(err)
+			}
+			if err := to.Restore(bytes.NewReader(buf.Bytes())); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(buf.Len()))
+	})
 }

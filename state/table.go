@@ -47,14 +47,15 @@ type slot[K, N comparable, V any] struct {
 }
 
 type segment[K, N comparable, V any] struct {
-	tags   []byte
-	slots  []slot[K, N, V]
-	mask   uint64
-	hashes []flow.Hash
-	used   int
-	limit  int   // used at which it grows
-	peak   int   // most of used since the last trim
-	depth  uint8 // of the top bits of place, those that all its entries share
+	tags    []byte
+	slots   []slot[K, N, V]
+	mask    uint64
+	touched byte // see touch
+	hashes  []flow.Hash
+	used    int
+	limit   int   // used at which it grows
+	peak    int   // most of used since the last trim
+	depth   uint8 // of the top bits of place, those that all its entries share
 }
 
 const (
@@ -95,22 +96,30 @@ func (s *segment[K, N, V]) bytes() int64 {
 
 // place is where an entry belongs: well mixed in all bits if h is.
 func (t *table[K, N, V]) place(h flow.Hash, n N) uint64 {
-	switch size := unsafe.Sizeof(n); {
-	case size == 0:
+	if unsafe.Sizeof(n) == 0 {
 		return uint64(h)
-	case t.plain && size == 8:
-		return uint64(h) ^ mum(*(*uint64)(unsafe.Pointer(&n))^mix1, mix2)
-	case t.plain && size == 16:
+	}
+	return uint64(h) ^ t.mixed(n)
+}
+
+// mixed spreads a namespace over all bits.
+func (t *table[K, N, V]) mixed(n N) uint64 {
+	if !t.plain {
+		return uint64(t.mix(n)) * mix1
+	}
+	switch size := unsafe.Sizeof(n); size {
+	case 8:
+		return mum(*(*uint64)(unsafe.Pointer(&n))^mix1, mix2)
+	case 16:
 		w := (*[2]uint64)(unsafe.Pointer(&n))
-		return uint64(h) ^ mum(w[0]^mix1, w[1]^mix2)
-	case t.plain:
-		x := uint64(h)
+		return mum(w[0]^mix1, w[1]^mix2)
+	default:
+		x := uint64(mix2)
 		for _, w := range unsafe.Slice((*uint64)(unsafe.Pointer(&n)), size/8) {
 			x = mum(x^w^mix1, mix2)
 		}
 		return x
 	}
-	return uint64(h) ^ uint64(t.mix(n))*mix1
 }
 
 const (
@@ -132,8 +141,19 @@ func same(g, tag uint64) uint64 {
 	return (y - lows) &^ y & highs
 }
 
+// group is the tags from slot i on, which is at most mask: there are 7 tags more
+// than slots.
 func (s *segment[K, N, V]) group(i uint64) uint64 {
-	return load((*[8]byte)(s.tags[i:]))
+	return load((*[8]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.tags)), i)))
+}
+
+// touch starts to load slot i while the tags are being loaded. Without it the
+// slot's address would be known only when the tags have come, and in a table that
+// is larger than the caches a lookup would wait for memory twice; the entry is
+// mostly in the cache line of its home. It is the prefetch that Go does not have:
+// a load into a field that nobody reads.
+func (s *segment[K, N, V]) touch(i uint64) {
+	s.touched = *(*byte)(unsafe.Pointer(&s.slots[i]))
 }
 
 // load reads the byte at the lowest address into the lowest bits. It is written
@@ -148,6 +168,7 @@ func load(b *[8]byte) uint64 {
 func (t *table[K, N, V]) find(h flow.Hash, k K, n N) (*segment[K, N, V], *slot[K, N, V], uint64) {
 	p := t.place(h, n)
 	s := t.dir[p>>1>>(t.shift&63)]
+	s.touch(p & s.mask)
 	tag := tagOf(p)
 	for i := p & s.mask; ; i = (i + 8) & s.mask {
 		g := s.group(i)
@@ -174,6 +195,7 @@ func (t *table[K, N, V]) get(h flow.Hash, k K, n N) *V {
 func (t *table[K, N, V]) ref(h flow.Hash, k K, n N) (v *V, fresh bool) {
 	p := t.place(h, n)
 	s := t.dir[p>>1>>(t.shift&63)]
+	s.touch(p & s.mask)
 	tag := tagOf(p)
 	for i := p & s.mask; ; i = (i + 8) & s.mask {
 		g := s.group(i)

@@ -16,6 +16,11 @@
 // was written again before its end was reached is an error that says where, since
 // nobody can tell what was read of it.
 //
+// Compression is told by a file's first bytes. A damaged gzip file may bring wrong
+// records before the damage shows: its checksum comes at its end. zstd has one for
+// each frame, too. A compressed file is read as a whole, by one subtask; after a
+// restart it is unpacked again up to the position.
+//
 // Invariants:
 //
 //  1. However a file is cut into splits, each record is read exactly once; and a

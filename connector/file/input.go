@@ -139,13 +139,13 @@ func decompress(in *input, c codec) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, corrupt(c, err)
 		}
-		return &unpacker{r: z, close: z.Close, codec: c}, nil
+		return &unpacker{r: z, close: func() { _ = z.Close() }, codec: c}, nil
 	case zstded:
 		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, corrupt(c, err)
 		}
-		return &unpacker{r: z, close: func() error { z.Close(); return nil }, codec: c}, nil
+		return &unpacker{r: z, close: z.Close, codec: c}, nil
 	}
 	return io.NopCloser(in), nil
 }
@@ -154,11 +154,11 @@ func decompress(in *input, c codec) (io.ReadCloser, error) {
 // not be read.
 type unpacker struct {
 	r     io.Reader
-	close func() error
+	close func() // repeats what Read said
 	codec codec
 }
 
-func (u *unpacker) Close() error { return u.close() }
+func (u *unpacker) Close() error { u.close(); return nil }
 
 func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 )
 
 // found is a file of a listing.
@@ -88,7 +89,7 @@ func (l *lister) entry(path string, deep bool) error {
 	}
 	info, err := l.fs.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return nil
 	case err != nil:
 		return fmt.Errorf("listing %q: %w", path, err)

@@ -42,6 +42,10 @@ type core[K comparable, In, Acc, R any] struct {
 	lateness  flow.Time
 	wakeAsked flow.Time
 
+	// scratch is where panes are merged: a variable of a function would be on the
+	// heap, one for each result.
+	scratch Acc
+
 	hashes  []flow.Hash // of the batch in hand
 	times   []flow.Time
 	hashBuf []flow.Hash

@@ -65,23 +65,18 @@ func (o *counted[K, In, Acc, R]) full(s *tally[Acc], k K, j int64, t flow.Time) 
 	if end-first == 1 {
 		o.give(&o.out, k, All, p, &s.Panes[len(s.Panes)-1].Acc)
 	} else {
-		acc := o.new()
+		acc := &o.scratch
+		*acc = o.new()
 		if o.lists {
-			merged(&o.folder, s.Panes, first, end, &acc)
+			merged(&o.folder, s.Panes, first, end, acc)
 		} else {
-			s.Stack.run(&o.folder, s.Panes, first, end, &acc)
+			s.Stack.run(&o.folder, s.Panes, first, end, acc)
 		}
-		o.give(&o.out, k, All, p, &acc)
+		o.give(&o.out, k, All, p, acc)
 	}
 	next, _ := o.grid.panes(j + 1)
 	n := search(s.Panes, next)
-	clear(s.Panes[:n])
-	if n == len(s.Panes) {
-		s.Panes = s.Panes[:0]
-		s.Stack.reset()
-		return
-	}
-	s.Panes = s.Panes[n:]
+	s.Panes = dropPanes(s.Panes, n)
 	s.Stack.drop(n)
 }
 

@@ -200,14 +200,15 @@ func (o *paned[K, In, Acc, R]) fireKey(m member[K], j int64, w Window) {
 			o.result(m.Key, w, p, acc)
 		}
 	} else {
-		acc, some := o.new(), false
+		var some bool
+		o.scratch = o.new()
 		if o.lists {
-			some = merged(&o.folder, s.Panes, first, end, &acc)
+			some = merged(&o.folder, s.Panes, first, end, &o.scratch)
 		} else {
-			some = s.Stack.run(&o.folder, s.Panes, first, end, &acc)
+			some = s.Stack.run(&o.folder, s.Panes, first, end, &o.scratch)
 		}
 		if some {
-			o.result(m.Key, w, p, &acc)
+			o.result(m.Key, w, p, &o.scratch)
 		}
 	}
 	s.Next = noWindow
@@ -243,8 +244,7 @@ func (o *paned[K, In, Acc, R]) prune(s *panes[Acc], over int64) (empty bool) {
 		n++
 	}
 	if n > 0 {
-		clear(s.Panes[:n])
-		s.Panes = s.Panes[n:]
+		s.Panes = dropPanes(s.Panes, n)
 		s.Stack.drop(n)
 	}
 	if len(s.Again) > 0 {

@@ -37,18 +37,19 @@ func (o *paned[K, In, Acc, R]) giveAgain(s *panes[Acc], k K, v In) {
 	o.again.reset()
 	first, last := o.lateWindows()
 	for j := first; j <= last; j++ {
-		acc := o.new()
+		acc := &o.scratch
+		*acc = o.new()
 		from, end := o.grid.panes(j)
 		switch {
 		case o.cfg.Mode == Discarding:
-			o.fold(&acc, v)
+			o.fold(acc, v)
 		case o.lists:
-			merged(&o.folder, s.Panes, from, end, &acc)
+			merged(&o.folder, s.Panes, from, end, acc)
 		default:
-			o.again.run(&o.folder, s.Panes, from, end, &acc)
+			o.again.run(&o.folder, s.Panes, from, end, acc)
 		}
 		g := s.given(j)
-		o.result(k, o.grid.window(j), Pane{Index: g.Panes, Timing: Late}, &acc)
+		o.result(k, o.grid.window(j), Pane{Index: g.Panes, Timing: Late}, acc)
 		g.Panes++
 	}
 }

@@ -162,3 +162,16 @@ func merged[Acc any](f *folder[Acc], panes []pane[Acc], first, end int64, result
 	}
 	return any
 }
+
+// dropPanes drops the first n panes. A few are moved to the front, so that their
+// memory is used again; many are not, so that the cost does not grow with them.
+func dropPanes[Acc any](panes []pane[Acc], n int) []pane[Acc] {
+	const few = 64
+	if kept := len(panes) - n; kept <= few {
+		copy(panes, panes[n:])
+		clear(panes[kept:])
+		return panes[:kept]
+	}
+	clear(panes[:n])
+	return panes[n:]
+}

@@ -17,6 +17,10 @@ type Router[T any] struct {
 	senders []Sender[T]
 	bufs    []*flow.Batch[T] // one for each sender, nil until used
 	route   func(b *flow.Batch[T]) error
+	// limit is how many records make a full batch: BatchSize, or as many as have
+	// BatchBytes if all are as large as those sent last. It is 0 until the first is
+	// seen. To add up the sizes of single records would cost more than it brings.
+	limit int
 
 	// for hash
 	targets []int32 // key group → sender
@@ -31,7 +35,8 @@ type RouterOptions[T any] struct {
 	// BatchSize is the number of records of a full batch. Default
 	// DefaultBatchSize.
 	BatchSize int
-	// BatchBytes is the number of bytes of a full batch. Default DefaultBatchBytes.
+	// BatchBytes is about the number of bytes after which a batch of fewer records
+	// is full too. Default DefaultBatchBytes.
 	BatchBytes int
 	// Bytes is the size of values in memory. Default: 64 bytes a record.
 	Bytes func(vals []T) int
@@ -103,7 +108,20 @@ func NewHash[T any](ctx context.Context, senders []Sender[T], maxParallelism int
 
 // Receive routes a lent batch: its records are copied. It blocks when a partition
 // has no credit.
-func (r *Router[T]) Receive(b *flow.Batch[T]) error { return r.route(b) }
+func (r *Router[T]) Receive(b *flow.Batch[T]) error {
+	if r.limit == 0 && len(b.Values) > 0 {
+		r.measure(1, r.opt.Bytes(b.Values[:1]))
+	}
+	return r.route(b)
+}
+
+// measure sets the limit from the size of n records.
+func (r *Router[T]) measure(n, bytes int) {
+	r.limit = r.opt.BatchSize
+	if bytes > 0 {
+		r.limit = min(r.limit, max(1, r.opt.BatchBytes*n/bytes))
+	}
+}
 
 func (r *Router[T]) rebalance(b *flow.Batch[T]) error {
 	n, p := len(b.Values), len(r.senders)
@@ -127,7 +145,8 @@ func (r *Router[T]) rebalance(b *flow.Batch[T]) error {
 func (r *Router[T]) copyTo(i int, b *flow.Batch[T], from, to int) error {
 	for from < to {
 		buf := r.buffer(i)
-		n := min(to-from, r.opt.BatchSize-len(buf.Values))
+		// One at least: the limit may have sunk below what is collected.
+		n := max(1, min(to-from, r.limit-len(buf.Values)))
 		if (len(b.Times) == 0) != (len(buf.Times) == 0) && len(buf.Values) > 0 {
 			// Within one batch all records have a time or none has.
 			if err := r.send(i); err != nil {
@@ -140,7 +159,7 @@ func (r *Router[T]) copyTo(i int, b *flow.Batch[T], from, to int) error {
 			buf.Times = append(buf.Times, b.Times[from:from+n]...)
 		}
 		from += n
-		if len(buf.Values) >= r.opt.BatchSize {
+		if len(buf.Values) >= r.limit {
 			if err := r.send(i); err != nil {
 				return err
 			}
@@ -157,7 +176,7 @@ func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 	if len(b.Times) > 0 {
 		return r.hashedTimed(b, hs)
 	}
-	targets, bufs, limit := r.targets, r.bufs, r.opt.BatchSize
+	targets, bufs, limit := r.targets, r.bufs, r.limit
 	max := uint32(len(targets))
 	for i, h := range hs {
 		t := targets[uint32(h>>32)%max]
@@ -167,6 +186,7 @@ func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 			if buf, err = r.fresh(int(t), false); err != nil {
 				return err
 			}
+			limit = r.limit
 		}
 		n := len(buf.Values)
 		if n == cap(buf.Values) || n == cap(buf.Hashes) {
@@ -178,6 +198,7 @@ func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 			if err := r.send(int(t)); err != nil {
 				return err
 			}
+			limit = r.limit
 		}
 	}
 	return nil
@@ -185,7 +206,7 @@ func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 
 // hashedTimed is hashed for records with times.
 func (r *Router[T]) hashedTimed(b *flow.Batch[T], hs []flow.Hash) error {
-	targets, bufs, limit := r.targets, r.bufs, r.opt.BatchSize
+	targets, bufs, limit := r.targets, r.bufs, r.limit
 	max, times := uint32(len(targets)), b.Times[:len(hs)]
 	for i, h := range hs {
 		t := targets[uint32(h>>32)%max]
@@ -195,6 +216,7 @@ func (r *Router[T]) hashedTimed(b *flow.Batch[T], hs []flow.Hash) error {
 			if buf, err = r.fresh(int(t), true); err != nil {
 				return err
 			}
+			limit = r.limit
 		}
 		n := len(buf.Values)
 		if n == cap(buf.Values) || n == cap(buf.Hashes) || n == cap(buf.Times) {
@@ -207,6 +229,7 @@ func (r *Router[T]) hashedTimed(b *flow.Batch[T], hs []flow.Hash) error {
 			if err := r.send(int(t)); err != nil {
 				return err
 			}
+			limit = r.limit
 		}
 	}
 	return nil
@@ -246,13 +269,16 @@ func (r *Router[T]) buffer(i int) *flow.Batch[T] {
 func (r *Router[T]) send(i int) error {
 	buf := r.bufs[i]
 	r.bufs[i] = nil
-	return r.senders[i].Send(r.ctx, buf, r.opt.Bytes(buf.Values))
+	bytes := r.opt.Bytes(buf.Values)
+	r.measure(len(buf.Values), bytes)
+	return r.senders[i].Send(r.ctx, buf, bytes)
 }
 
-// Flush sends what is collected.
+// Flush sends what is collected for partitions that have credit. It does not
+// block: a task that waits for credit stays within reach of its mail.
 func (r *Router[T]) Flush() error {
 	for i, buf := range r.bufs {
-		if buf != nil && len(buf.Values) > 0 {
+		if buf != nil && len(buf.Values) > 0 && r.senders[i].Available() {
 			if err := r.send(i); err != nil {
 				return err
 			}
@@ -261,10 +287,15 @@ func (r *Router[T]) Flush() error {
 	return nil
 }
 
-// Control sends what is collected and then c on all partitions.
+// Control sends what is collected and then c on all partitions. It blocks when a
+// partition for which something is collected has no credit.
 func (r *Router[T]) Control(c flow.Control) error {
-	if err := r.Flush(); err != nil {
-		return err
+	for i, buf := range r.bufs {
+		if buf != nil && len(buf.Values) > 0 {
+			if err := r.send(i); err != nil {
+				return err
+			}
+		}
 	}
 	for _, s := range r.senders {
 		s.Control(c)

@@ -27,16 +27,17 @@ type Sender[T any] interface {
 	// Buffer returns an empty batch to fill, with the memory of one that was
 	// received where there is one.
 	Buffer() *flow.Batch[T]
-	// Send hands the batch over and takes its bytes off the credit. It blocks while
-	// there is no credit, until ctx ends.
+	// Send hands the batch over and takes its bytes off the credit, or what its
+	// memory comes to if that is more. It blocks while there is no credit, until ctx
+	// ends or the gate is closed. An empty batch is dropped.
 	Send(ctx context.Context, b *flow.Batch[T], bytes int) error
 	// Control sends a control record. It needs no credit and does not block: the
 	// number of control records under way is bounded by the engine, not by data.
 	Control(c flow.Control)
-	// Available reports whether there is credit.
+	// Available reports whether Send would not block.
 	Available() bool
-	// Notify sets what is called, on any goroutine, when credit comes back to a
-	// sender that had none.
+	// Notify sets what is called, on any goroutine, when credit comes back after
+	// Available was false, and when the gate is closed.
 	Notify(f func())
 }
 
@@ -82,10 +83,11 @@ type Gate interface {
 // Writer is the untyped face of a [Router]: what a task does with the output side
 // of an exchange besides writing records.
 type Writer interface {
-	// Flush sends what is collected. The task calls it when it has nothing else to
-	// do.
+	// Flush sends what is collected, as far as there is credit, and does not block.
+	// The task calls it when it has nothing else to do, and again when Available may
+	// have become true.
 	Flush() error
-	// Control sends what is collected and then c on all partitions.
+	// Control sends what is collected and then c on all partitions. It may block.
 	Control(c flow.Control) error
 	// Available reports whether all partitions have credit.
 	Available() bool

@@ -15,8 +15,10 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/internal/invariants"
 	"github.com/weirflow/weir/shuffle"
 )
 
@@ -166,8 +168,22 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 	} else {
 		it.batch.Truncate()
 	}
+	mangle(it.batch)
 	return e, true, nil
 }
+
+// mangle makes whoever kept a lent batch read what nobody wrote.
+func mangle[T any](b *flow.Batch[T]) {
+	if invariants.Enabled {
+		var none T
+		invariants.Values(b.Values, none)
+		invariants.Values(b.Times, poison)
+		invariants.Values(b.Hashes, poison)
+	}
+}
+
+// poison is a time and a hash that no record has.
+const poison = 0x0ddba11_0ddba11
 
 // nextLocked takes the channel to read from off the ready list.
 func (g *Gate[T]) nextLocked() *channel[T] {
@@ -260,6 +276,7 @@ func (g *Gate[T]) Close() {
 	for _, c := range g.channels {
 		c.queue = queue[T]{}
 		c.free = nil
+		c.listed, c.starved = false, false
 		c.used.Store(0)
 		c.credit.Broadcast()
 		if c.notify != nil {
@@ -294,7 +311,13 @@ func (c *channel[T]) Buffer() *flow.Batch[T] {
 // Send queues the batch, when there is credit.
 func (c *channel[T]) Send(ctx context.Context, b *flow.Batch[T], bytes int) error {
 	g := c.gate
+	bytes = max(bytes, memory(b), 1)
 	g.mu.Lock()
+	if len(b.Values) == 0 {
+		c.free = append(c.free, b)
+		g.mu.Unlock()
+		return nil
+	}
 	if !g.mu.closed && c.used.Load() >= int64(g.opt.Credit) {
 		if err := c.waitLocked(ctx); err != nil {
 			g.mu.Unlock()
@@ -312,6 +335,13 @@ func (c *channel[T]) Send(ctx context.Context, b *flow.Batch[T], bytes int) erro
 		notify()
 	}
 	return nil
+}
+
+// memory is what a batch takes without what its values point to. A batch that was
+// sent before it was full takes as much as a full one.
+func memory[T any](b *flow.Batch[T]) int {
+	var v T
+	return cap(b.Values)*int(unsafe.Sizeof(v)) + 8*(cap(b.Times)+cap(b.Hashes))
 }
 
 // waitLocked waits for credit, for the end of ctx, or for Close.
@@ -349,12 +379,22 @@ func (c *channel[T]) Control(ctl flow.Control) {
 // pushLocked queues it and returns what must be called, without the lock, when the
 // gate was empty.
 func (c *channel[T]) pushLocked(it item[T]) func() {
-	// A watermark that directly follows a watermark replaces it: so the number of
-	// control records that wait is bounded by the barriers and the batches.
-	if it.batch == nil && it.control.Kind == flow.ControlWatermark {
-		if last := c.queue.last(); last != nil && last.batch == nil && last.control.Kind == flow.ControlWatermark {
-			last.control = it.control
-			return nil
+	// Between two batches or barriers no more than one watermark and one idleness
+	// wait: so the number of control records is bounded by what bounds those. What
+	// a newer watermark makes void is what a faster reader would have read before it.
+	if it.batch == nil {
+		switch it.control.Kind {
+		case flow.ControlIdle:
+			if c.queue.lastIs(flow.ControlIdle) {
+				return nil
+			}
+		case flow.ControlWatermark:
+			if c.queue.lastIs(flow.ControlIdle) {
+				c.queue.dropLast()
+			}
+			if c.queue.lastIs(flow.ControlWatermark) {
+				it.control.Time = max(it.control.Time, c.queue.dropLast().control.Time)
+			}
 		}
 	}
 	c.queue.push(it)
@@ -416,9 +456,17 @@ func (q *queue[T]) pop() item[T] {
 	return it
 }
 
-func (q *queue[T]) last() *item[T] {
+// lastIs reports whether the last item is a control record of the kind.
+func (q *queue[T]) lastIs(k flow.ControlKind) bool {
 	if q.count == 0 {
-		return nil
+		return false
 	}
-	return &q.ring[(q.head+q.count-1)%len(q.ring)]
+	it := &q.ring[(q.head+q.count-1)%len(q.ring)]
+	return it.batch == nil && it.control.Kind == k
+}
+
+// dropLast takes off the last item, which is a control record.
+func (q *queue[T]) dropLast() item[T] {
+	q.count--
+	return q.ring[(q.head+q.count)%len(q.ring)]
 }

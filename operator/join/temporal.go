@@ -166,6 +166,12 @@ func (o *temporal[K, L, R, Out]) Watermark(t flow.Time) (flow.Time, error) {
 		for i := range s.Waiting[:n] {
 			o.answer(s, &s.Waiting[i])
 		}
+		if o.clock == flow.MaxTime {
+			// Nothing comes any more: whoever waited was answered, and no version is
+			// needed again. To look for the next end would find the same for ever.
+			o.cells.Delete(h, k, struct{}{})
+			continue
+		}
 		s.Waiting = drop(s.Waiting, n)
 		o.settle(h, k, s)
 	}

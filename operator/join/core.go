@@ -7,6 +7,7 @@ import (
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/operator/window"
 	"github.com/weirflow/weir/state"
 )
 
@@ -62,6 +63,16 @@ type core struct {
 	timed bool // records must have a time
 	count int64
 	flush func() error
+	marks *window.Marks // nil where the watermark decides nothing
+}
+
+// Barrier stores the watermark, so that after a restart late records are late
+// still.
+func (c *core) Barrier(flow.Barrier) ([]byte, error) {
+	if c.marks != nil {
+		c.marks.Save(c.clock)
+	}
+	return nil, c.State.Err()
 }
 
 // sides is the base of the joins.
@@ -92,13 +103,17 @@ func (s *sides[K, L, R, Out]) init(k Keys[K, L, R]) {
 	}
 }
 
-func (s *sides[K, L, R, Out]) open(ctx *operator.Context) {
+func (s *sides[K, L, R, Out]) open(ctx *operator.Context) (err error) {
 	s.Context = ctx
 	size := max(1, ctx.BatchSize)
 	s.results.Metrics = ctx.Metrics
 	s.out.Bind(&s.results, size)
 	s.left.late.Bind(&s.left.outlet, size)
 	s.right.late.Bind(&s.right.outlet, size)
+	if s.timed {
+		s.marks, s.clock, err = window.OpenMarks(ctx, s.state("clock").Name)
+	}
+	return err
 }
 
 func (s *sides[K, L, R, Out]) state(part string) state.Descriptor {

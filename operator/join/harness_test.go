@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"flag"
@@ -17,9 +18,9 @@ import (
 	"github.com/weirflow/weir/state/memory"
 )
 
-// TestMain asks for more cases than rapid's hundred: one takes 50 µs.
+// TestMain asks for more cases than rapid's hundred: one takes a millisecond at most.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "2000"); err != nil {
+	if err := flag.Set("rapid.checks", "600"); err != nil {
 		panic(err)
 	}
 	flag.Parse()
@@ -40,18 +41,12 @@ type rrec struct {
 	Ends bool
 }
 
-func hashInt(k int) flow.Hash {
-	x := uint64(k+1) * 0x9e3779b97f4a7c15
-	return flow.Hash(x ^ x>>29)
-}
-
 func keyOf[T any](of func(T) int) operator.Key[T, int] {
-	return operator.Key[T, int]{Of: of, Hash: func(vals []T, dst []flow.Hash) []flow.Hash {
-		for _, v := range vals {
-			dst = append(dst, hashInt(of(v)))
-		}
-		return dst
-	}}
+	k, err := operator.NewKey(of)
+	if err != nil {
+		panic(err)
+	}
+	return k
 }
 
 func testKeys() Keys[int, lrec, rrec] {
@@ -104,14 +99,25 @@ type drive struct {
 	store *memory.Store
 	stats obs.Operator
 	clock flow.Time
+	again func() (operator.Operator, error)
 }
 
-func newDrive(t testing.TB, op operator.Operator, err error) *drive {
+// newDrive drives what again makes, and makes again after restarts.
+func newDrive(t testing.TB, again func() (operator.Operator, error)) *drive {
 	t.Helper()
+	d := &drive{t: t, store: memory.New(memory.Options{}), clock: flow.MinTime, again: again}
+	d.start()
+	return d
+}
+
+func (d *drive) start() {
+	d.t.Helper()
+	t := d.t
+	op, err := d.again()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &drive{t: t, op: op, store: memory.New(memory.Options{}), clock: flow.MinTime}
+	d.op = op
 	for o, r := range []any{&d.out, &d.lateL, &d.lateR} {
 		if err := op.Outlet(flow.Outlet(o)).Attach(r); err != nil {
 			t.Fatal(err)
@@ -123,7 +129,23 @@ func newDrive(t testing.TB, op operator.Operator, err error) *drive {
 	}
 	d.left = op.Inlet(0).(operator.Receiver[lrec])
 	d.right = op.Inlet(1).(operator.Receiver[rrec])
-	return d
+}
+
+// restart goes on from a snapshot with a new operator.
+func (d *drive) restart() {
+	d.t.Helper()
+	if _, err := d.op.Barrier(flow.Barrier{Epoch: 1}); err != nil {
+		d.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := d.store.Snapshot(&b); err != nil {
+		d.t.Fatal(err)
+	}
+	d.store = memory.New(memory.Options{})
+	if err := d.store.Restore(&b); err != nil {
+		d.t.Fatal(err)
+	}
+	d.start()
 }
 
 func (d *drive) sendLeft(ls ...lrec) {
@@ -182,7 +204,9 @@ func (d *drive) run(rt *rapid.T, spread int) (in input) {
 	at := func() flow.Time { return now + flow.Time(rapid.IntRange(1-spread, 20).Draw(rt, "at")) }
 	for range rapid.IntRange(1, 20).Draw(rt, "steps") {
 		n := rapid.IntRange(0, 5).Draw(rt, "batch")
-		switch rapid.IntRange(0, 2).Draw(rt, "step") {
+		switch rapid.IntRange(0, 8).Draw(rt, "step") % 4 {
+		case 3:
+			d.restart()
 		case 0:
 			now += flow.Time(rapid.SampledFrom([]int{0, 1, 2, 5, 9, 40}).Draw(rt, "advance"))
 			d.watermark(now)

@@ -54,7 +54,9 @@ type nearby[L, R any] struct {
 }
 
 func (o *interval[K, L, R, Out]) Open(ctx *operator.Context) (err error) {
-	o.open(ctx)
+	if err = o.open(ctx); err != nil {
+		return err
+	}
 	if o.cells, err = state.NewCells[K, struct{}, nearby[L, R]](ctx.State, o.state("records")); err != nil {
 		return err
 	}

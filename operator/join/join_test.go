@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/codec"
+	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/operator/window"
 )
 
@@ -24,9 +25,10 @@ func TestIntervalSameAsNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		lower := drawDuration(rt, "lower", -20, 20)
 		upper := lower + drawDuration(rt, "width", 0, 20)
-		op, err := NewInterval(Interval[int, lrec, rrec]{Keys: testKeys(), Lower: lower, Upper: upper},
-			func(l lrec, r rrec) string { return show(both(l, r)) })
-		d := newDrive(t, op, err)
+		d := newDrive(t, func() (operator.Operator, error) {
+			return NewInterval(Interval[int, lrec, rrec]{Keys: testKeys(), Lower: lower, Upper: upper},
+				func(l lrec, r rrec) string { return show(both(l, r)) })
+		})
 		in := d.run(rt, 10)
 		var want []string
 		for _, l := range in.left {
@@ -44,7 +46,7 @@ func TestIntervalSameAsNaive(t *testing.T) {
 			rt.Fatalf("%d late counted", n)
 		}
 		d.watermark(flow.MaxTime)
-		if o := op.(*interval[int, lrec, rrec, string]); o.cells.Len()+o.timers.Len() != 0 {
+		if o := d.op.(*interval[int, lrec, rrec, string]); o.cells.Len()+o.timers.Len() != 0 {
 			rt.Fatalf("%d values and %d timers are left", o.cells.Len(), o.timers.Len())
 		}
 	})
@@ -53,8 +55,9 @@ func TestIntervalSameAsNaive(t *testing.T) {
 func TestTemporalSameAsNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		kind := Kind(rapid.IntRange(0, 1).Draw(rt, "kind"))
-		op, err := NewTemporal(Temporal[int, lrec, rrec]{Keys: testKeys(), Kind: kind, Ends: func(r rrec) bool { return r.Ends }}, show)
-		d := newDrive(t, op, err)
+		d := newDrive(t, func() (operator.Operator, error) {
+			return NewTemporal(Temporal[int, lrec, rrec]{Keys: testKeys(), Kind: kind, Ends: func(r rrec) bool { return r.Ends }}, show)
+		})
 		in := d.run(rt, 0)
 		d.watermark(1 << 40)
 		var want []string
@@ -73,7 +76,7 @@ func TestTemporalSameAsNaive(t *testing.T) {
 			}
 		}
 		same(rt, "pairs", d.out.vals, want)
-		o := op.(*temporal[int, lrec, rrec, string])
+		o := d.op.(*temporal[int, lrec, rrec, string])
 		o.cells.Each(func(_ flow.Hash, k int, _ struct{}, s *history[lrec, rrec]) bool {
 			if len(s.Waiting) != 0 || len(s.Versions) != 1 {
 				rt.Fatalf("key %d keeps %+v", k, *s)
@@ -87,8 +90,9 @@ func TestTemporalSameAsNaive(t *testing.T) {
 }
 
 func TestTemporalLate(t *testing.T) {
-	op, err := NewTemporal(Temporal[int, lrec, rrec]{Keys: testKeys(), Kind: Left}, show)
-	d := newDrive(t, op, err)
+	d := newDrive(t, func() (operator.Operator, error) {
+		return NewTemporal(Temporal[int, lrec, rrec]{Keys: testKeys(), Kind: Left}, show)
+	})
 	d.sendRight(rrec{Key: 1, At: 10, ID: 1}, rrec{Key: 1, At: 20, ID: 2})
 	d.sendLeft(lrec{1, 15, 3})
 	d.watermark(15)
@@ -104,8 +108,9 @@ func TestTemporalLate(t *testing.T) {
 func TestRegularSameAsNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		kind := Kind(rapid.IntRange(0, 2).Draw(rt, "kind"))
-		op, err := NewRegular(Regular[int, lrec, rrec]{Keys: testKeys(), Kind: kind}, show)
-		d := newDrive(t, op, err)
+		d := newDrive(t, func() (operator.Operator, error) {
+			return NewRegular(Regular[int, lrec, rrec]{Keys: testKeys(), Kind: kind}, show)
+		})
 		in := d.run(rt, 0)
 		var want []string
 		metL, metR := map[int]bool{}, map[int]bool{}
@@ -147,9 +152,10 @@ func TestWindowSameAsNaive(t *testing.T) {
 		kind := Kind(rapid.IntRange(0, 2).Draw(rt, "kind"))
 		size, slide := drawDuration(rt, "size", 1, 12), drawDuration(rt, "slide", 1, 6)
 		a := rapid.SampledFrom([]window.Assigner{window.Tumbling(size), window.Sliding(size, slide), window.Session(size), window.Global()}).Draw(rt, "windows")
-		op, err := NewWindow(Window[int, lrec, rrec]{Keys: testKeys(), Kind: kind, Assigner: a},
-			func(w window.Window, p Pair[lrec, rrec]) string { return fmt.Sprint(w, show(p)) })
-		d := newDrive(t, op, err)
+		d := newDrive(t, func() (operator.Operator, error) {
+			return NewWindow(Window[int, lrec, rrec]{Keys: testKeys(), Kind: kind, Assigner: a},
+				func(w window.Window, p Pair[lrec, rrec]) string { return fmt.Sprint(w, show(p)) })
+		})
 		in := d.run(rt, 0)
 		d.watermark(flow.MaxTime)
 		var want []string
@@ -225,9 +231,10 @@ func windowsOf(a window.Assigner, times []flow.Time) (ws []window.Window) {
 }
 
 func TestWindowLate(t *testing.T) {
-	op, err := NewWindow(Window[int, lrec, rrec]{Keys: testKeys(), Assigner: window.Tumbling(10 * micro)},
-		func(w window.Window, p Pair[lrec, rrec]) string { return show(p) })
-	d := newDrive(t, op, err)
+	d := newDrive(t, func() (operator.Operator, error) {
+		return NewWindow(Window[int, lrec, rrec]{Keys: testKeys(), Assigner: window.Tumbling(10 * micro)},
+			func(w window.Window, p Pair[lrec, rrec]) string { return show(p) })
+	})
 	d.sendLeft(lrec{1, 1, 1})
 	d.sendRight(rrec{Key: 1, At: 9, ID: 2})
 	d.watermark(9)
@@ -272,8 +279,9 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
-	op, err := NewInterval(Interval[int, lrec, rrec]{Keys: testKeys()}, func(lrec, rrec) string { return "" })
-	d := newDrive(t, op, err)
+	d := newDrive(t, func() (operator.Operator, error) {
+		return NewInterval(Interval[int, lrec, rrec]{Keys: testKeys()}, func(lrec, rrec) string { return "" })
+	})
 	if err := d.left.Receive(&flow.Batch[lrec]{Values: make([]lrec, 1)}); err == nil || !strings.Contains(err.Error(), "no event time") {
 		t.Errorf("a record without a time: %v", err)
 	}
@@ -281,14 +289,15 @@ func TestRefused(t *testing.T) {
 
 // TestPanicNamesRecord checks that the record in hand can be told after a panic.
 func TestPanicNamesRecord(t *testing.T) {
-	op, err := NewInterval(Interval[int, lrec, rrec]{Keys: testKeys()}, func(lrec, rrec) string { panic("boom") })
-	d := newDrive(t, op, err)
+	d := newDrive(t, func() (operator.Operator, error) {
+		return NewInterval(Interval[int, lrec, rrec]{Keys: testKeys()}, func(lrec, rrec) string { panic("boom") })
+	})
 	d.sendLeft(lrec{1, 5, 1})
 	func() {
 		defer func() { _ = recover() }()
 		d.sendRight(rrec{Key: 2, At: 5, ID: 2}, rrec{Key: 1, At: 5, ID: 3})
 	}()
-	got := op.(interface{ Failing() string }).Failing()
+	got := d.op.(interface{ Failing() string }).Failing()
 	if !strings.Contains(got, "right record 2") || !strings.Contains(got, "ID:3") {
 		t.Fatalf("failing at %q", got)
 	}

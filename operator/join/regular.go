@@ -35,7 +35,9 @@ type regular[K comparable, L, R, Out any] struct {
 }
 
 func (o *regular[K, L, R, Out]) Open(ctx *operator.Context) (err error) {
-	o.open(ctx)
+	if err = o.open(ctx); err != nil {
+		return err
+	}
 	if o.lefts, err = state.NewLists[K, L](ctx.State, o.state("left")); err != nil {
 		return err
 	}

@@ -58,7 +58,9 @@ type history[L, R any] struct {
 const noTimer = flow.MaxTime
 
 func (o *temporal[K, L, R, Out]) Open(ctx *operator.Context) (err error) {
-	o.open(ctx)
+	if err = o.open(ctx); err != nil {
+		return err
+	}
 	if o.cells, err = state.NewCells[K, struct{}, history[L, R]](ctx.State, o.state("versions")); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (o *aligned[K, In, Acc, R]) Open(ctx *operator.Context) (err error) {
 	if o.cells, err = state.NewCells[K, int64, cell[Acc]](ctx.State, o.state("")); err != nil {
 		return err
 	}
-	o.crowd, err = openCrowd[K](ctx.State, ctx.Operator, o.state("").Name)
+	o.crowd, err = openCrowd[K](ctx.State, o.marks.delegates, ctx.Operator, o.state("").Name)
 	return err
 }
 
@@ -133,27 +133,27 @@ func (o *aligned[K, In, Acc, R]) fire() {
 		if !ok {
 			return
 		}
-		w := o.grid.window(p.Window)
+		w := o.grid.window(p.window)
 		expiry := w.expiry(o.lateness)
 		switch {
 		case o.lateness == 0:
 			for _, m := range o.crowd.members(p) {
-				if c := o.cells.Find(m.Hash, m.Key, p.Window); c != nil {
+				if c := o.cells.Find(m.Hash, m.Key, p.window); c != nil {
 					o.result(m.Key, w, Pane{Timing: OnTime, Last: true}, &c.Acc)
-					o.cells.Delete(m.Hash, m.Key, p.Window)
+					o.cells.Delete(m.Hash, m.Key, p.window)
 				}
 			}
 			o.crowd.forget(p)
 		case at < expiry:
 			for _, m := range o.crowd.members(p) {
-				if c, fresh := o.cells.Ref(m.Hash, m.Key, p.Window); !fresh && c.Dirty {
+				if c, fresh := o.cells.Ref(m.Hash, m.Key, p.window); !fresh && c.Dirty {
 					o.give1(c, m.Key, w, OnTime)
 				}
 			}
-			o.crowd.see(p, p.hash(), expiry)
+			o.crowd.see(p, expiry)
 		default:
 			for _, m := range o.crowd.members(p) {
-				o.cells.Delete(m.Hash, m.Key, p.Window)
+				o.cells.Delete(m.Hash, m.Key, p.window)
 			}
 			o.crowd.forget(p)
 		}

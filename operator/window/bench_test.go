@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/keyhash"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/state/memory"
@@ -31,14 +32,15 @@ func (d *discard[T]) Receive(b *flow.Batch[T]) error { d.n += len(b.Values); ret
 // keys spread evenly, perSecond of them in a second of event time; a watermark
 // follows every 16 batches, one second behind.
 func benchWindows(b *testing.B, s Spec, keys uint64, perSecond int) {
-	cfg := Config[uint64, click]{Spec: s, Key: operator.Key[click, uint64]{
-		Of: func(c click) uint64 { return c.User },
-		Hash: func(vals []click, dst []flow.Hash) []flow.Hash {
-			for _, v := range vals {
-				dst = append(dst, hashInt(int(v.User)))
-			}
-			return dst
-		}}}
+	key, err := operator.NewKey(func(c click) uint64 { return c.User })
+	if err != nil {
+		b.Fatal(err)
+	}
+	hash, err := keyhash.For[uint64]()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := Config[uint64, click]{Spec: s, Key: key}
 	op, err := NewAggregate(cfg, sumOf())
 	if err != nil {
 		b.Fatal(err)
@@ -63,7 +65,7 @@ func benchWindows(b *testing.B, s Spec, keys uint64, perSecond int) {
 			k := (x >> 33) % keys
 			batch.Values[i] = click{k, int64(i)}
 			batch.Times[i] = flow.Time(n * 1000 / perSecond * 1000)
-			batch.Hashes[i] = hashInt(int(k))
+			batch.Hashes[i] = hash(k)
 			n++
 		}
 		if err := in.Receive(&batch); err != nil {

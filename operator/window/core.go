@@ -51,8 +51,7 @@ type core[K comparable, In, Acc, R any] struct {
 	hashBuf []flow.Hash
 	timeBuf []flow.Time
 
-	marks  *state.Cells[flow.KeyGroup, struct{}, flow.Time]
-	marked flow.Time
+	marks *Marks
 }
 
 // engine is the part of an operator that differs from one kind of window to the
@@ -70,7 +69,7 @@ type engine interface {
 func (c *core[K, In, Acc, R]) init(e engine) {
 	c.engine, c.key = e, c.cfg.Key.Of
 	c.processing = c.cfg.Assigner.ProcessingTime && c.cfg.Assigner.timed()
-	c.clock, c.marked, c.wakeAsked = flow.MinTime, flow.MinTime, flow.MaxTime
+	c.clock, c.wakeAsked = flow.MinTime, flow.MaxTime
 	c.lateness = flow.Span(c.cfg.Lateness)
 	c.note = func() string {
 		return fmt.Sprintf("window %v of key %s", c.noteWin, operator.Excerpt(fmt.Sprintf("%+v", c.noteKey), 200))
@@ -84,18 +83,9 @@ func (c *core[K, In, Acc, R]) open(ctx *operator.Context) error {
 	c.results.Metrics = ctx.Metrics
 	c.out.Bind(&c.results, size)
 	c.lateEmit.Bind(&c.lateOut, size)
-	var err error
-	if c.marks, err = state.NewCells[flow.KeyGroup, struct{}, flow.Time](ctx.State, c.state("clock")); err != nil {
-		return err
-	}
-	first := true
-	c.marks.Each(func(_ flow.Hash, _ flow.KeyGroup, _ struct{}, at *flow.Time) bool {
-		if first || *at < c.clock {
-			c.clock, first = *at, false
-		}
-		return true
-	})
-	return nil
+	marks, clock, err := OpenMarks(ctx, c.state("clock").Name)
+	c.marks, c.clock = marks, clock
+	return err
 }
 
 // state describes a part of the operator's state.
@@ -154,12 +144,8 @@ func (c *core[K, In, Acc, R]) ProcessingTime(now flow.Time) error {
 
 // Barrier stores the clock, so that after a restart late records are late still.
 func (c *core[K, In, Acc, R]) Barrier(flow.Barrier) ([]byte, error) {
-	if c.clock == flow.MaxTime || c.clock == c.marked || c.processing {
-		return nil, nil
-	}
-	c.marked = c.clock
-	for g := c.KeyGroups.First; g < c.KeyGroups.End; g++ {
-		c.marks.Put(flow.Hash(g)<<32, g, struct{}{}, c.clock)
+	if !c.processing {
+		c.marks.Save(c.clock)
 	}
 	return nil, c.State.Err()
 }

@@ -90,8 +90,8 @@ func TestBarrierStoresClock(t *testing.T) {
 		want int
 	}{{flow.MinTime, 0}, {25, 128}} {
 		d.watermark(t, c.at)
-		if _, err := d.op.Barrier(flow.Barrier{Epoch: 1}); err != nil || o.marks.Len() != c.want {
-			t.Fatalf("%v: %d marks, %v", c.at, o.marks.Len(), err)
+		if _, err := d.op.Barrier(flow.Barrier{Epoch: 1}); err != nil || o.marks.cells.Len() != c.want {
+			t.Fatalf("%v: %d marks, %v", c.at, o.marks.cells.Len(), err)
 		}
 	}
 	// The end of the input is no time to go on from.
@@ -99,9 +99,9 @@ func TestBarrierStoresClock(t *testing.T) {
 	if _, err := d.op.Barrier(flow.Barrier{Epoch: 2}); err != nil {
 		t.Fatal(err)
 	}
-	o.marks.Each(func(h flow.Hash, g flow.KeyGroup, _ struct{}, at *flow.Time) bool {
-		if *at != 25 || flow.KeyGroupOf(h, 128) != g {
-			t.Fatalf("group %d has mark %v under hash %x", g, *at, h)
+	o.marks.cells.Each(func(_ flow.Hash, k uint64, _ struct{}, at *flow.Time) bool {
+		if *at != 25 {
+			t.Errorf("delegate %d has mark %v", k, *at)
 		}
 		return true
 	})
@@ -140,7 +140,6 @@ func TestStateCanBeStored(t *testing.T) {
 		func() error { _, err := codec.For[entry[ids]](); return err },
 		func() error { _, err := codec.For[[]session[ids]](); return err },
 		func() error { _, err := codec.For[tally[ids]](); return err },
-		func() error { _, err := codec.For[place](); return err },
 		func() error { _, err := codec.For[member[string]](); return err },
 	} {
 		if err := f(); err != nil {

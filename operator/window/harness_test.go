@@ -1,6 +1,7 @@
 package window
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,21 +40,12 @@ func idAggregator() Aggregator[rec, ids, string] {
 	}
 }
 
-func hashInt(k int) flow.Hash {
-	x := uint64(k) * 0x9e3779b97f4a7c15
-	x ^= x >> 29
-	x *= 0xbf58476d1ce4e5b9
-	return flow.Hash(x ^ x>>32)
-}
-
 func testConfig(s Spec) Config[int, rec] {
-	c := Config[int, rec]{Spec: s, Key: operator.Key[rec, int]{Of: func(r rec) int { return r.Key },
-		Hash: func(vals []rec, dst []flow.Hash) []flow.Hash {
-			for _, v := range vals {
-				dst = append(dst, hashInt(v.Key))
-			}
-			return dst
-		}}}
+	key, err := operator.NewKey(func(r rec) int { return r.Key })
+	if err != nil {
+		panic(err)
+	}
+	c := Config[int, rec]{Spec: s, Key: key}
 	if s.Assigner.Dynamic {
 		c.Gap = func(r rec) (d duration) { return duration(r.Gap) * micro }
 	}
@@ -166,6 +158,23 @@ func send(t testing.TB, d interface {
 	if err := d.receive(&b); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// restart ends an epoch and gives the state to go on from.
+func (d *drive[In, R]) restart(t testing.TB) *memory.Store {
+	t.Helper()
+	if _, err := d.op.Barrier(flow.Barrier{Epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := d.ctx.State.(*memory.Store).Snapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New(memory.Options{})
+	if err := store.Restore(&b); err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 func (d *drive[In, R]) receive(b *flow.Batch[In]) error { return d.in.Receive(b) }

@@ -57,10 +57,10 @@ func (o *paned[K, In, Acc, R]) Open(ctx *operator.Context) (err error) {
 		return err
 	}
 	name := o.state("").Name
-	if o.crowd, err = openCrowd[K](ctx.State, ctx.Operator, name); err != nil {
+	if o.crowd, err = openCrowd[K](ctx.State, o.marks.delegates, ctx.Operator, name); err != nil {
 		return err
 	}
-	o.gone, err = openCrowd[K](ctx.State, ctx.Operator, name+".gone")
+	o.gone, err = openCrowd[K](ctx.State, o.marks.delegates, ctx.Operator, name+".gone")
 	return err
 }
 
@@ -156,11 +156,11 @@ func (o *paned[K, In, Acc, R]) fire() {
 		if !ok {
 			break
 		}
-		w := o.grid.window(p.Window)
+		w := o.grid.window(p.window)
 		members := o.crowd.members(p)
 		o.crowd.forget(p)
 		for _, m := range members {
-			o.fireKey(m, p.Window, w)
+			o.fireKey(m, p.window, w)
 		}
 	}
 	if o.lateness == 0 {

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/state/memory"
 )
 
 // drawSpec draws windows under the default trigger.
@@ -43,14 +44,21 @@ func drawSpec(t *rapid.T) Spec {
 }
 
 // TestSameAsNaive drives an operator and the naive model by the same records and
-// watermarks: out of order, late, in batches of any size.
+// watermarks: out of order, late, in batches of any size, with restarts from
+// snapshots in between.
 func TestSameAsNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		spec := drawSpec(rt)
 		model := &naive{spec: spec, clock: flow.MinTime}
 		asList := rapid.Bool().Draw(rt, "process")
 		var d *drive[rec, string]
-		if asList {
+		var da *drive[rec, Result[int, string]]
+		start := func(store *memory.Store) {
+			if !asList {
+				op, err := NewAggregate(testConfig(spec), idAggregator())
+				da = newDriveOn[rec, Result[int, string]](t, op, err, store)
+				return
+			}
 			op, err := NewProcess(testConfig(spec), func(k int, w Window, p Pane, e []rec, emit func(string)) {
 				var l []int
 				for _, r := range e {
@@ -59,13 +67,9 @@ func TestSameAsNaive(t *testing.T) {
 				slices.Sort(l)
 				emit(show(k, w, p, fmt.Sprint(l)))
 			})
-			d = newDrive[rec, string](t, op, err)
+			d = newDriveOn[rec, string](t, op, err, store)
 		}
-		var da *drive[rec, Result[int, string]]
-		if !asList {
-			op, err := NewAggregate(testConfig(spec), idAggregator())
-			da = newDrive[rec, Result[int, string]](t, op, err)
-		}
+		start(memory.New(memory.Options{}))
 		take := func() (out []string, times []flow.Time, late []int) {
 			var lates []rec
 			if asList {
@@ -104,7 +108,18 @@ func TestSameAsNaive(t *testing.T) {
 		}
 		now, id := flow.Time(rapid.IntRange(-50, 50).Draw(rt, "start")), 0
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-			if rapid.IntRange(0, 2).Draw(rt, "step") == 0 {
+			step := rapid.IntRange(0, 9).Draw(rt, "step")
+			if step == 9 {
+				var store *memory.Store
+				if asList {
+					store = d.restart(t)
+				} else {
+					store = da.restart(t)
+				}
+				start(store)
+				continue
+			}
+			if step < 3 {
 				now += flow.Time(rapid.SampledFrom([]int{0, 1, 1, 2, 3, 5, 9, 40}).Draw(rt, "advance"))
 				want := model.watermark(now)
 				var err error

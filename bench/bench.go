@@ -47,7 +47,7 @@ type Result struct {
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{keyed, latency, startup}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup}
 	sort.Slice(cs, func(i, j int) bool { return cs[i].Name < cs[j].Name })
 	return cs
 }

@@ -1,10 +1,27 @@
 package bench
 
-import "testing"
+import (
+	"testing"
 
-func TestKeyed(t *testing.T) {
-	for _, c := range []Case{keyed} {
-	r, err := c.Run(t.Context(), Options{Events: 50_000_000})
-	t.Logf("%+v %v", r, err)
+	"github.com/weirflow/weir/bench/text"
+)
+
+// TestCases runs each case on a small input: each compares its output with the
+// floor's.
+func TestCases(t *testing.T) {
+	dir := t.TempDir() + "/text"
+	if err := text.Write(dir, 2_000_000, 3, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range Cases() {
+		for _, parallelism := range []int{1, 2, 3} {
+			r, err := c.Run(t.Context(), Options{Events: 200_000, Keys: 1000, Parallelism: parallelism, Input: dir, Rate: 200_000})
+			if err != nil {
+				t.Errorf("%s: %v", c.Name, err)
+			}
+			if r.Case != c.Name || r.Events == 0 || r.EventsPerS == 0 {
+				t.Errorf("%s: nothing was measured: %+v", c.Name, r)
+			}
+		}
 	}
 }

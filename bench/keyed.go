@@ -36,7 +36,8 @@ func runKeyed(ctx context.Context, o Options) (Result, error) {
 	if keys == 0 {
 		keys = 100_000
 	}
-	sink := &checkSink[floor.Event]{batch: func(vals []floor.Event) (_ uint64, largest int64) {
+	type sum = sdk.KeyValue[uint64, int64]
+	sink := &checkSink[sum]{batch: func(vals []sum) (_ uint64, largest int64) {
 		for i := range vals {
 			largest = max(largest, vals[i].Value)
 		}
@@ -44,18 +45,7 @@ func runKeyed(ctx context.Context, o Options) (Result, error) {
 	}}
 	p := sdk.New("keyed")
 	byKey := sdk.KeyBy(events(p, n, keys, o.Parallelism), func(e floor.Event) uint64 { return e.Key })
-	sums := sdk.Process(byKey, func(s *sdk.Setup[uint64]) sdk.Processor[uint64, floor.Event, floor.Event] {
-		sum := sdk.NewValue[int64](s, "sum")
-		return sdk.Processor[uint64, floor.Event, floor.Event]{
-			Each: func(_ *sdk.Context[uint64], e floor.Event, out *sdk.Out[floor.Event]) {
-				v, _ := sum.Get()
-				e.Value += v
-				sum.Set(e.Value)
-				out.Emit(e)
-			},
-		}
-	})
-	sdk.Write(sums, sink)
+	sdk.Write(sdk.Aggregate(byKey, sdk.Sum(func(e floor.Event) int64 { return e.Value })), sink)
 	r, err := measure(func() int64 { return sink.results }, func() error {
 		return run.Run(ctx, p, run.Options{Parallelism: o.Parallelism})
 	})

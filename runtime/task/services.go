@@ -139,9 +139,10 @@ func (t *Task) fireTimers() error {
 
 // park sleeps until something happens. Whatever happens between the look and the
 // sleep is not missed: it finds parked set, and leaves a token in wake.
-func (t *Task) park() {
+// stepped tells whether the task has looked at its inputs before.
+func (t *Task) park(stepped bool) {
 	t.parked.Store(true)
-	if t.somethingToDo() {
+	if t.somethingToDo(stepped) {
 		t.parked.Store(false)
 		return
 	}
@@ -167,12 +168,18 @@ func (t *Task) park() {
 	}
 }
 
-func (t *Task) somethingToDo() bool {
+func (t *Task) somethingToDo(stepped bool) bool {
 	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished {
 		return true
 	}
 	if !t.writable() {
 		return false
+	}
+	if !stepped {
+		// Credit came back in the meantime. A gate may look empty because it still
+		// holds the credit of the batch that it gave last: its producer waits for the
+		// next look at it.
+		return true
 	}
 	if t.source != nil {
 		return !t.ended && (!t.pull.waiting || t.pull.woken.Load())

@@ -244,7 +244,8 @@ func (t *Task) loop() error {
 				return err
 			}
 		}
-		if t.writable() {
+		stepped := t.writable()
+		if stepped {
 			worked, err := t.step()
 			if err != nil {
 				return err
@@ -256,7 +257,7 @@ func (t *Task) loop() error {
 		if err := t.flush(); err != nil {
 			return err
 		}
-		t.park()
+		t.park(stepped)
 	}
 }
 

@@ -177,6 +177,8 @@ func (s *Scheduler) step(e job.Event) {
 		case job.StopSources:
 			s.worker.StopSources(&api.StopSources{Attempt: s.attempt()})
 		case job.TriggerFinal:
+			// A job that was stopped while it was deployed has never been Running.
+			s.startEpochs()
 			acts, err := s.epochs.Trigger(flow.BarrierFinal, s.opt.Now())
 			if err != nil {
 				s.opt.Log.Error("final epoch refused", "err", err)
@@ -212,9 +214,8 @@ func (s *Scheduler) deploy(tasks []api.Task) {
 }
 
 func (s *Scheduler) changed(a job.Changed) {
-	if a.State == job.Running && !s.started {
-		s.started = true
-		s.do(s.epochs.Start(s.opt.Now()))
+	if a.State == job.Running {
+		s.startEpochs()
 	}
 	attrs := []any{"state", a.State.String()}
 	if a.Cause != nil {
@@ -223,6 +224,14 @@ func (s *Scheduler) changed(a job.Changed) {
 	s.opt.Log.Debug("job", attrs...)
 	if s.opt.Listener.State != nil {
 		s.opt.Listener.State(a.State, a.Cause)
+	}
+}
+
+// startEpochs tells the coordinator, once, that all tasks run.
+func (s *Scheduler) startEpochs() {
+	if !s.started {
+		s.started = true
+		s.do(s.epochs.Start(s.opt.Now()))
 	}
 }
 

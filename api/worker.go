@@ -28,8 +28,8 @@ type Worker interface {
 	AbortEpoch(*AbortEpoch)
 	// Committed tells that an epoch is committed.
 	Committed(*Committed)
-	// AddSplit gives a split to a source's subtask.
-	AddSplit(*AddSplit)
+	// AddSplits gives splits to a source's subtask.
+	AddSplits(*AddSplits)
 	// NoMoreSplits tells a source's subtask that none will come.
 	NoMoreSplits(*NoMoreSplits)
 	// NoSplitYet tells a source's subtask that has asked for one that there is none
@@ -96,12 +96,14 @@ type Split struct {
 	Size int64
 }
 
-// AddSplit assigns a split.
-type AddSplit struct {
+// AddSplits assigns splits. Those that were found together and go to one subtask are
+// in one message: it must know them all before it reads, since its event time is
+// that of the one that has come the least far.
+type AddSplits struct {
 	Attempt  uint64
 	Task     Task
 	Operator string
-	Split    Split
+	Splits   []Split
 }
 
 // NoMoreSplits ends the assignment to a subtask.

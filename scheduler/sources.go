@@ -78,7 +78,7 @@ func (s *Scheduler) sourceState(id flow.TaskID, st api.State) {
 		for sub := range src.chain.Parallelism {
 			first = first && !src.assigner.Live(sub)
 		}
-		src.do(src.assigner.Register(id.Subtask))
+		src.register(id.Subtask)
 		if first {
 			s.side.Add(1)
 			go src.discover(s.ctx)
@@ -86,6 +86,12 @@ func (s *Scheduler) sourceState(id flow.TaskID, st api.State) {
 	case api.Drained, api.Finished, api.Failed, api.Cancelled:
 		s.alignTo(apiTask(id), flow.MaxTime)
 	}
+}
+
+// register notes that a subtask is there.
+func (src *source) register(subtask int) {
+	src.do(src.assigner.Register(subtask))
+	src.tellWaiting()
 }
 
 // discover runs the enumerator until it is done or the job ends.
@@ -170,17 +176,33 @@ func (src *source) task(subtask int) api.Task {
 	return api.Task{Chain: string(src.chain.ID), Subtask: subtask}
 }
 
+// do tells the subtasks what the assigner says: first all splits, with one message
+// for each subtask that gets any.
 func (src *source) do(acts []split.Action) {
 	s := src.s
+	var adds []*api.AddSplits
+	to := map[int]*api.AddSplits{}
 	for _, a := range acts {
-		switch a := a.(type) {
-		case split.Assign:
-			delete(src.waiting, a.Subtask)
-			sp := src.found[a.Split]
-			delete(src.found, a.Split)
-			s.worker.AddSplit(&api.AddSplit{Attempt: s.attempt(), Task: src.task(a.Subtask), Operator: string(src.op.ID),
-				Split: api.Split{ID: sp.ID, Data: sp.Data, Size: sp.Size}})
-		case split.NoMore:
+		a, ok := a.(split.Assign)
+		if !ok {
+			continue
+		}
+		delete(src.waiting, a.Subtask)
+		sp := src.found[a.Split]
+		delete(src.found, a.Split)
+		m := to[a.Subtask]
+		if m == nil {
+			m = &api.AddSplits{Attempt: s.attempt(), Task: src.task(a.Subtask), Operator: string(src.op.ID)}
+			to[a.Subtask] = m
+			adds = append(adds, m)
+		}
+		m.Splits = append(m.Splits, api.Split{ID: sp.ID, Data: sp.Data, Size: sp.Size})
+	}
+	for _, m := range adds {
+		s.worker.AddSplits(m)
+	}
+	for _, a := range acts {
+		if a, ok := a.(split.NoMore); ok {
 			delete(src.waiting, a.Subtask)
 			s.worker.NoMoreSplits(&api.NoMoreSplits{Attempt: s.attempt(), Task: src.task(a.Subtask), Operator: string(src.op.ID)})
 		}
@@ -188,8 +210,11 @@ func (src *source) do(acts []split.Action) {
 }
 
 // tellWaiting tells the subtasks that asked for a split that there is none now.
+// While found splits wait for subtasks that are not there yet, nobody is told:
+// whoever hears it no longer holds back the event time of the others, and may be
+// the one that gets the oldest records.
 func (src *source) tellWaiting() {
-	if !src.looked {
+	if !src.looked || len(src.assigner.Queued()) > 0 {
 		return
 	}
 	for sub := range src.waiting {

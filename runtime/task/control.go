@@ -278,9 +278,16 @@ func (t *Task) toSource(f func(operator.SplitReceiver) error) {
 	})
 }
 
-// AddSplit gives the task's source a split.
-func (t *Task) AddSplit(s operator.Split) {
-	t.toSource(func(r operator.SplitReceiver) error { return r.AddSplit(s) })
+// AddSplits gives the task's source splits; it reads nothing between two of them.
+func (t *Task) AddSplits(splits []operator.Split) {
+	t.toSource(func(r operator.SplitReceiver) error {
+		for _, s := range splits {
+			if err := r.AddSplit(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // NoMoreSplits tells the task's source that it gets no more splits.

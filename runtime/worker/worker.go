@@ -170,10 +170,13 @@ func (w *Worker) Committed(m *api.Committed) {
 	w.each(m.Attempt, nil, func(t *task.Task) { t.Committed(flow.Epoch(m.Epoch)) })
 }
 
-// AddSplit gives a split to a source's subtask.
-func (w *Worker) AddSplit(m *api.AddSplit) {
-	s := operator.Split{ID: m.Split.ID, Data: m.Split.Data, Size: m.Split.Size}
-	w.one(m.Attempt, m.Task, func(t *task.Task) { t.AddSplit(s) })
+// AddSplits gives splits to a source's subtask.
+func (w *Worker) AddSplits(m *api.AddSplits) {
+	splits := make([]operator.Split, len(m.Splits))
+	for i, s := range m.Splits {
+		splits[i] = operator.Split{ID: s.ID, Data: s.Data, Size: s.Size}
+	}
+	w.one(m.Attempt, m.Task, func(t *task.Task) { t.AddSplits(splits) })
 }
 
 // NoMoreSplits tells a source's subtask that it gets no more.

@@ -121,7 +121,10 @@ func (s *source[T]) Stop() error { s.stopped = true; return nil }
 // Pull reads one batch and sends it on.
 func (s *source[T]) Pull() (Pulled, error) {
 	if s.stopped {
-		return Pulled{Ended: true, Watermark: s.sent}, nil
+		// What was read is finished, so its time counts as far as it has come: a busy
+		// source may not have told it yet.
+		s.merge()
+		return Pulled{Ended: true, Watermark: s.watermark}, nil
 	}
 	if len(s.splits) == 0 {
 		if s.noMore {
@@ -134,6 +137,9 @@ func (s *source[T]) Pull() (Pulled, error) {
 		// Once it is known that there is no split for now, this subtask does not hold
 		// back the others. Before that it does: it may be about to get one whose
 		// records are old.
+		if s.starved {
+			s.report(flow.MaxTime)
+		}
 		return Pulled{Status: WaitForWake, Watermark: s.sent, Idle: s.starved}, nil
 	}
 	s.in.Truncate()
@@ -236,7 +242,7 @@ func (s *source[T]) pulled(st Status, worked bool) Pulled {
 		p.Watermark = s.sent
 	}
 	p.Idle = idle
-	s.holdBack(now)
+	s.holdBack(idle)
 	return p
 }
 
@@ -296,9 +302,8 @@ func (s *source[T]) Align(group string, t flow.Time) error {
 
 // holdBack pauses a split that ran beyond the limit, and reports how far the
 // source has come.
-func (s *source[T]) holdBack(now flow.Time) {
-	w := &s.cfg.Watermark
-	if w.AlignGroup == "" {
+func (s *source[T]) holdBack(idle bool) {
+	if s.cfg.Watermark.AlignGroup == "" {
 		return
 	}
 	for _, sp := range s.splits {
@@ -307,9 +312,19 @@ func (s *source[T]) holdBack(now flow.Time) {
 			s.reader.Pause(sp.id, true)
 		}
 	}
-	if s.watermark > s.reported {
-		s.reported = s.watermark
-		s.Task.ReportWatermark(s.Operator, w.AlignGroup, s.watermark)
+	at := s.watermark
+	if idle {
+		at = flow.MaxTime
+	}
+	s.report(at)
+}
+
+// report tells the alignment group how far the source has come: MaxTime while it
+// has nothing to read, since the others would else wait for it for ever.
+func (s *source[T]) report(at flow.Time) {
+	if group := s.cfg.Watermark.AlignGroup; group != "" && at != s.reported {
+		s.reported = at
+		s.Task.ReportWatermark(s.Operator, group, at)
 	}
 }
 

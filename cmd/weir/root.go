@@ -10,6 +10,7 @@ import (
 var commands = []func() *cobra.Command{
 	newRunCmd,
 	newGraphCmd,
+	newBenchCmd,
 	newVersionCmd,
 }
 

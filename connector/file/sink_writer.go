@@ -62,10 +62,12 @@ type counter struct {
 }
 
 func (c *counter) Write(p []byte) (int, error) {
+	// First the sum: a file may use p as it likes. If it takes less than all of p the
+	// part fails.
+	_, _ = c.sum.Write(p)
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	*c.total += int64(n)
-	_, _ = c.sum.Write(p[:n])
 	return n, err
 }
 

@@ -65,12 +65,15 @@ type caller[In, Q, R, Out any] struct {
 	draining bool
 	failed   error // what drain met while the task yielded
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	flying sync.WaitGroup
-	mail   func() error
-	landed []*call[Q, R, entry[In, Out]] // of drain
-	mu     struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	asked   chan *call[Q, R, entry[In, Out]] // has room for all calls
+	calls   int                              // that were begun and not settled
+	workers int                              // goroutines that take from asked
+	running sync.WaitGroup                   // of the workers
+	mail    func() error
+	landed  []*call[Q, R, entry[In, Out]] // of drain
+	mu      struct {
 		sync.Mutex
 		landed []*call[Q, R, entry[In, Out]]
 	}
@@ -103,6 +106,7 @@ func (o *caller[In, Q, R, Out]) Open(ctx *operator.Context) error {
 	o.emit.Bind(&o.out, ctx.BatchSize)
 	o.ctx, o.cancel = context.WithCancel(ctx.Task.Context())
 	o.mail = o.drain
+	o.asked = make(chan *call[Q, R, entry[In, Out]], o.opt.Capacity)
 	o.released = flow.MinTime
 	o.order = &unordered[entry[In, Out]]{}
 	if o.opt.Ordered {
@@ -168,10 +172,32 @@ func (o *caller[In, Q, R, Out]) take(v In, t flow.Time, number int64, now flow.T
 	if o.book != nil {
 		o.book.begin(c)
 	}
-	o.flying.Go(func() {
-		defer o.land(c)
-		c.run(o.ctx, &o.opt, &o.Metrics.Retries, o.ask)
-	})
+	// Goroutines stay for the next call: one with a stack that has grown already
+	// is worth a microsecond.
+	if o.calls++; o.calls > o.workers {
+		o.workers++
+		o.running.Go(o.work)
+	}
+	o.asked <- c
+}
+
+// work runs one call after the other.
+func (o *caller[In, Q, R, Out]) work() {
+	done := false
+	defer func() {
+		if !done { // the function has ended its goroutine: another takes its place
+			o.running.Go(o.work)
+		}
+	}()
+	for c := range o.asked {
+		o.run(c)
+	}
+	done = true
+}
+
+func (o *caller[In, Q, R, Out]) run(c *call[Q, R, entry[In, Out]]) {
+	defer o.land(c)
+	c.run(o.ctx, &o.opt, &o.Metrics.Retries, o.ask)
 }
 
 // land hands a call that is over to the task.
@@ -226,6 +252,7 @@ func (o *caller[In, Q, R, Out]) drain() error {
 
 // settle gives a call's outcome to the records that wait for it.
 func (o *caller[In, Q, R, Out]) settle(c *call[Q, R, entry[In, Out]]) {
+	o.calls--
 	if o.book != nil {
 		o.book.end(c, o.Task.Now())
 	}
@@ -339,9 +366,10 @@ func (o *caller[In, Q, R, Out]) Close() error {
 		return nil
 	}
 	o.cancel()
+	close(o.asked)
 	gone := make(chan struct{})
 	go func() {
-		o.flying.Wait()
+		o.running.Wait()
 		close(gone)
 	}()
 	timer := time.NewTimer(closeWait)

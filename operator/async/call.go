@@ -10,8 +10,8 @@ import (
 	"github.com/weirflow/weir/flow"
 )
 
-// call is one question to the outside. Its goroutine has it for itself from its
-// start until it has landed; the task's goroutine has it then. Only waiters are
+// call is one question to the outside. A worker has it for itself from when it is
+// asked until it has landed; the task's goroutine has it then. Only waiters are
 // the task's at all times.
 type call[Q, R, E any] struct {
 	question Q
@@ -38,6 +38,9 @@ var errGone = errors.New("the function ended its goroutine without returning")
 
 // run makes the attempts. ctx ends with the operator.
 func (c *call[Q, R, E]) run(ctx context.Context, o *Options, retries interface{ Add(int64) int64 }, ask func(context.Context, Q) (R, error)) {
+	if c.err = ctx.Err(); c.err != nil {
+		return
+	}
 	for c.attempts = 1; ; c.attempts++ {
 		again := c.attempt(ctx, o, ask)
 		if !again || c.attempts == o.Retry.Attempts || ctx.Err() != nil {

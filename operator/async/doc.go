@@ -9,8 +9,9 @@
 //     answer or for their turn to leave.
 //   - order: what decides which finished record may leave next, see below.
 //
-// A call runs in a goroutine of its own. When it is over it is put in a list and
-// the task gets mail; all the rest happens on the task's goroutine:
+// A call runs in a worker: a goroutine, of which there are as many as there were
+// calls at once so far. When it is over it is put in a list and the task gets mail;
+// all the rest happens on the task's goroutine:
 //
 //	Receive ──► order ─────────────────────────► emit, advance watermark
 //	   │          ▲ finish                            ▲

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -74,10 +75,12 @@ type program struct {
 	drawing  bool   // a block on the screen, rather than lines
 	restore  func() // of the standard output
 	stopping chan struct{}
+	// cancelled is set by the second signal.
+	cancelled atomic.Bool
 }
 
 func (m *program) run() int {
-	m.screen, m.restore = &screen{out: os.Stderr}, func() {}
+	m.screen, m.restore = newScreen(os.Stderr), func() {}
 	if code, end := m.parse(); end {
 		return code
 	}
@@ -219,6 +222,7 @@ func (m *program) heed(cancel context.CancelFunc) (done func()) {
 				m.say("weir: stopping: the sources end, what was accepted is finished and committed; once more cancels the job")
 			case 2:
 				m.say("weir: cancelling: what is not committed is given up")
+				m.cancelled.Store(true)
 				cancel()
 				// A user function that does not return cannot be cancelled, but a process can be ended.
 				signal.Reset(os.Interrupt, syscall.SIGTERM)
@@ -297,7 +301,7 @@ func (m *program) conclude(v view, err error) int {
 		v.State = "finished"
 	case errors.Is(err, ErrStopped):
 		v.State, code = "stopped", ExitStopped
-	case errors.Is(err, context.Canceled):
+	case m.cancelled.Load() && errors.Is(err, context.Canceled):
 		v.State, code = "cancelled", ExitStopped
 	default:
 		v.State, code, cause = "failed", ExitFailed, err

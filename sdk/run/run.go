@@ -2,9 +2,11 @@ package run
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/weirflow/weir/flow"
@@ -115,10 +117,16 @@ func Run(ctx context.Context, p *sdk.Pipeline, o Options) error {
 	return runPlan(ctx, p, plan, o, watch{})
 }
 
+// newJob names a run. Two runs of one pipeline are two jobs: what one has written
+// for the next epoch is not the other's.
+func newJob(name string) flow.JobID {
+	return flow.JobID(name + "-" + strings.ToLower(rand.Text()[:10]))
+}
+
 func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, w watch) error {
 	o.EnsureDefaults()
 	e, err := node.NewEmbedded(plan, node.Options{
-		Job: flow.JobID(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
+		Job: newJob(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
 		Registry: w.registry, Listener: w.listener,
 	})
 	if err != nil {

@@ -2,7 +2,7 @@ package run_test
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,7 +44,7 @@ func TestWordCount(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := got.Results()
-				sort.Strings(r)
+				slices.Sort(r)
 				if s := strings.Join(r, " "); s != "a=1 a=2 a=3 b=1 b=2 c=1" {
 					t.Errorf("got %s", s)
 				}

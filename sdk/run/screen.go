@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -23,23 +24,34 @@ import (
 // example, is left alone: it is seen, and at worst the block is drawn twice.
 type screen struct {
 	out io.Writer
+	now func() time.Time
 	mu  struct {
 		sync.Mutex
-		lines []string // of the block as it is drawn
+		lines []string // of the block
+		shown int      // how many of them are on the screen
+		at    time.Time
 	}
 }
 
-// erase takes the block away: up to its first line, and clear from there.
+func newScreen(out io.Writer) *screen { return &screen{out: out, now: time.Now} }
+
+// redrawAfter is the time from one drawing of the block to the next when others
+// print meanwhile: a job that prints much shall not spend its time on progress.
+const redrawAfter = 50 * time.Millisecond
+
+// eraseLocked takes the block away: up to its first line, and clear from there.
 func (s *screen) eraseLocked(b *bytes.Buffer) {
-	if n := len(s.mu.lines); n > 0 {
-		fmt.Fprintf(b, "\x1b[%dA\r\x1b[J", n)
+	if s.mu.shown > 0 {
+		fmt.Fprintf(b, "\x1b[%dA\r\x1b[J", s.mu.shown)
 	}
+	s.mu.shown = 0
 }
 
-func (s *screen) drawLocked(b *bytes.Buffer) {
+func (s *screen) drawLocked(b *bytes.Buffer, now time.Time) {
 	for _, l := range s.mu.lines {
 		b.WriteString(l + "\n")
 	}
+	s.mu.shown, s.mu.at = len(s.mu.lines), now
 }
 
 // draw replaces the block. No lines take it away.
@@ -49,7 +61,7 @@ func (s *screen) draw(lines []string) {
 	var b bytes.Buffer
 	s.eraseLocked(&b)
 	s.mu.lines = lines
-	s.drawLocked(&b)
+	s.drawLocked(&b, s.now())
 	s.out.Write(b.Bytes())
 }
 
@@ -57,10 +69,11 @@ func (s *screen) draw(lines []string) {
 func (s *screen) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.lines = nil
+	s.mu.lines, s.mu.shown = nil, 0
 }
 
-// Write prints above the block. p is whole lines, or is made so.
+// Write prints above the block. p is whole lines, or is made so. The lock is held
+// while writing: it is there to keep lines and block apart.
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +86,10 @@ func (s *screen) Write(p []byte) (int, error) {
 	if !bytes.HasSuffix(p, []byte("\n")) {
 		b.WriteByte('\n')
 	}
-	s.drawLocked(&b)
+	// Left out now, the block comes back with the next call of draw.
+	if now := s.now(); now.Sub(s.mu.at) >= redrawAfter {
+		s.drawLocked(&b, now)
+	}
 	if _, err := s.out.Write(b.Bytes()); err != nil {
 		return 0, err
 	}

@@ -80,7 +80,7 @@ func ReadTimed[T any](p *Pipeline, src operator.Source[T], w WatermarkStrategy[T
 	name := commonOption(func(o *graph.Operator) { o.Name, o.Unbounded = info.Kind, info.Unbounded })
 	return add[T](p, spec{
 		kind: graph.KindSource, attrs: info.Attrs, opts: append([]Option{name}, so.common...),
-		sides: []graph.Output{sideOutput[BadRecord]("dead-letter")},
+		sides: []graph.Output{sideOutput[BadRecord]("dead-letter")}, errs: []error{validate(src)},
 		impl: &operator.Impl{
 			New: func() operator.Operator { return operator.NewSource(cfg) },
 			Source: &operator.SourceImpl{Assign: info.Assign, Enumerator: src.Enumerator,
@@ -113,9 +113,19 @@ func Write[T any](s *Stream[T], sink operator.Sink[T], opts ...Option) {
 	name := commonOption(func(o *graph.Operator) { o.Name, o.Guarantee = info.Kind, info.Guarantee })
 	s.p.add(spec{
 		kind: graph.KindSink, attrs: info.Attrs, inputs: []graph.Input{s.input("in")}, opts: append([]Option{name}, opts...),
+		errs: []error{validate(sink)},
 		impl: &operator.Impl{
 			New:  func() operator.Operator { return operator.NewSink(sink) },
 			Sink: &operator.SinkImpl{Committer: sink.Committer},
 		},
 	}, nil)
+}
+
+// validate asks a connector whether its settings can work, where it can tell before
+// the job runs.
+func validate(connector any) error {
+	if v, ok := connector.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
 }

@@ -1,10 +1,10 @@
 package sdk_test
 
 import (
-	"testing"
-	"time"
 	"fmt"
 	"slices"
+	"testing"
+	"time"
 
 	"github.com/weirflow/weir/connector/collect"
 	"github.com/weirflow/weir/connector/slice"

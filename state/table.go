@@ -38,6 +38,7 @@ type table[K, N comparable, V any] struct {
 	bytes int64
 	plain bool              // N is whole words without padding: mixed in line
 	mix   func(N) flow.Hash // where N is not plain
+	own   func(K) K         // nil where a key has no memory of its own
 }
 
 type slot[K, N comparable, V any] struct {
@@ -71,7 +72,7 @@ const (
 )
 
 func (t *table[K, N, V]) init(mix func(N) flow.Hash) {
-	t.plain, t.mix = plainWords[N](), mix
+	t.plain, t.mix, t.own = plainWords[N](), mix, Own[K]()
 	t.shift = 63
 	s := newSegment[K, N, V](minSlots, 0)
 	t.dir = []*segment[K, N, V]{s}
@@ -220,6 +221,9 @@ func (t *table[K, N, V]) insert(p uint64, h flow.Hash, k K, n N) *V {
 	}
 	t.n++
 	e := s.add(p, h)
+	if t.own != nil {
+		k = t.own(k)
+	}
 	e.k, e.n = k, n
 	return &e.v
 }

@@ -85,6 +85,9 @@ func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) (added bool) {
 	if !fresh {
 		return false
 	}
+	if t.known.own != nil {
+		k = t.known.own(k)
+	}
 	*p = t.enlist(h, k, n, at)
 	return true
 }

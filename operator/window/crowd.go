@@ -22,6 +22,7 @@ type crowd[K comparable] struct {
 	delegates []delegate
 	lists     *state.Cells[uint64, int64, []member[K]]
 	timers    *state.Timers[uint64, int64]
+	own       func(K) K // see state.Own
 
 	// current has a bit for each key group that has the timer of the window and
 	// time added last.
@@ -38,7 +39,7 @@ type member[K comparable] struct {
 }
 
 func openCrowd[K comparable](s state.Store, delegates []delegate, op flow.OperatorID, name string) (*crowd[K], error) {
-	c := &crowd[K]{delegates: delegates, currentJ: noWindow}
+	c := &crowd[K]{delegates: delegates, currentJ: noWindow, own: state.Own[K]()}
 	c.current = make([]uint64, (len(delegates)+63)/64)
 	var err error
 	if c.lists, err = state.NewCells[uint64, int64, []member[K]](s, state.Descriptor{Operator: op, Name: name + ".keys"}); err != nil {
@@ -59,6 +60,9 @@ type part struct {
 // add puts a key into window j and sees to a timer at at.
 func (c *crowd[K]) add(h flow.Hash, k K, j int64, at flow.Time) {
 	p := part{c.delegates[flow.KeyGroupOf(h, len(c.delegates))], j}
+	if c.own != nil {
+		k = c.own(k)
+	}
 	list, _ := c.lists.Ref(p.hash, p.key, j)
 	*list = append(*list, member[K]{h, k})
 	c.see(p, at)

@@ -221,12 +221,12 @@ func (m *program) heed(cancel context.CancelFunc) (done func()) {
 				close(m.stopping)
 				m.say("weir: stopping: the sources end, what was accepted is finished and committed; once more cancels the job")
 			case 2:
-				m.say("weir: cancelling: what is not committed is given up")
+				m.say("weir: cancelling: what is not committed is given up; once more ends the process")
 				m.cancelled.Store(true)
 				cancel()
+			case 3:
 				// A user function that does not return cannot be cancelled, but a process can be ended.
-				signal.Reset(os.Interrupt, syscall.SIGTERM)
-				return
+				exit(ExitStopped)
 			}
 		}
 	}()

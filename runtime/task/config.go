@@ -23,7 +23,7 @@ type Config struct {
 	BatchSize      int
 	Inputs         []Input
 	Outputs        []Output
-	State          state.Store
+	State          state.Store // closed by Run
 	Registry       *obs.Registry
 	Log            *slog.Logger
 	// Now is the processing time.

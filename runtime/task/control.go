@@ -18,31 +18,28 @@ func (t *Task) stepSource() (bool, error) {
 	}
 	t.pull.woken.Store(false)
 	head := t.nodes[0]
+	t.at = head
 	p, err := t.source.Pull()
 	if err != nil {
 		return true, t.failure(head, err)
 	}
 	t.pull.waiting, t.pull.until = p.Wait, p.Until
-	switch {
-	case p.Ended && p.Drained:
+	if p.Ended && p.Drained {
 		p.Watermark = flow.MaxTime
-	case p.Idle && !t.idle:
-		t.idle = true
-		return true, t.broadcast(flow.Control{Kind: flow.ControlIdle})
-	case !p.Idle && t.idle:
-		t.idle = false
-		if p.Watermark == head.out && !p.Worked {
-			// Nothing else would tell the inputs behind that we are active again.
-			if err := t.broadcast(flow.Watermark(head.out)); err != nil {
-				return true, err
-			}
-		}
 	}
+	moved := p.Watermark > head.out
 	if err := t.advance(head, p.Watermark); err != nil {
 		return true, err
 	}
 	if p.Ended {
 		return true, t.end()
+	}
+	// A record or watermark makes an input behind active, so that idleness is told
+	// behind them.
+	if p.Idle && !t.idle || p.Idle && (moved || p.Worked) || !p.Idle && t.idle {
+		if err := t.tellIdle(p.Idle); err != nil {
+			return true, err
+		}
 	}
 	return p.Worked || !p.Wait, t.stateErr()
 }
@@ -69,6 +66,7 @@ func (t *Task) control(g *gate, channel int, c flow.Control) error {
 		t.open--
 		if g.open == 0 && t.portEnded(g.Port) {
 			head := t.nodes[0]
+			t.at = head
 			if err := head.op.EndInput(g.Port); err != nil {
 				return t.failure(head, err)
 			}
@@ -96,6 +94,7 @@ func (t *Task) frontierMoved() error {
 	if w := t.frontier.Time(); w > head.in {
 		head.in = w
 		head.ctx.Metrics.Watermark.Store(int64(w))
+		t.at = head
 		out, err := head.op.Watermark(w)
 		if err != nil {
 			return t.failure(head, err)
@@ -105,13 +104,21 @@ func (t *Task) frontierMoved() error {
 		}
 	}
 	if idle := t.frontier.Idle(); idle != t.idle {
-		t.idle = idle
-		if idle {
-			return t.broadcast(flow.Control{Kind: flow.ControlIdle})
-		}
-		return t.broadcast(flow.Watermark(head.out))
+		return t.tellIdle(idle)
 	}
 	return nil
+}
+
+// tellIdle tells all that is behind the task that it is idle, or active again. Its
+// records do not tell that: they may have been filtered out, and of a hash exchange
+// they reach some partitions only. Those that did not hear of it would go on without
+// us in event time, and find our next records late.
+func (t *Task) tellIdle(idle bool) error {
+	t.idle = idle
+	if idle {
+		return t.broadcast(flow.Control{Kind: flow.ControlIdle})
+	}
+	return t.broadcast(flow.Control{Kind: flow.ControlWatermark})
 }
 
 // advance sets n's output watermark and hands it to all that is behind n.
@@ -126,6 +133,7 @@ func (t *Task) advance(n *node, w flow.Time) error {
 	for _, c := range n.children {
 		c.in = w
 		c.ctx.Metrics.Watermark.Store(int64(w))
+		t.at = c
 		out, err := c.op.Watermark(w)
 		if err != nil {
 			return t.failure(c, err)
@@ -142,8 +150,8 @@ func (t *Task) advance(n *node, w flow.Time) error {
 	return nil
 }
 
-// broadcast sends a control record on all writers, each with its own operator's
-// watermark where it is one.
+// broadcast sends a control record on all writers; a watermark is that of the
+// writer's own operator.
 func (t *Task) broadcast(c flow.Control) error {
 	for _, n := range t.nodes {
 		for _, w := range n.writers {
@@ -163,6 +171,7 @@ func (t *Task) broadcast(c flow.Control) error {
 // order, so that each sees what the ones before it emit at their end.
 func (t *Task) end() error {
 	for _, n := range t.nodes[1:] {
+		t.at = n
 		if err := n.op.EndInput(0); err != nil {
 			return t.failure(n, err)
 		}
@@ -200,6 +209,7 @@ func (t *Task) barrier(channel int, b flow.Barrier) error {
 // all that they sent, then it is acknowledged.
 func (t *Task) epoch(b flow.Barrier) error {
 	for _, n := range t.nodes {
+		t.at = n
 		data, err := n.op.Barrier(b)
 		if err != nil {
 			return t.failure(n, err)
@@ -256,6 +266,7 @@ func (t *Task) Committed(e flow.Epoch) {
 	t.order(func() error {
 		t.prepared.Committed(e)
 		for _, n := range t.nodes {
+			t.at = n
 			if err := n.op.Committed(e); err != nil {
 				return t.failure(n, err)
 			}
@@ -271,6 +282,7 @@ func (t *Task) toSource(f func(operator.SplitReceiver) error) {
 			return nil
 		}
 		t.pull.waiting = false
+		t.at = t.nodes[0]
 		if err := f(t.source); err != nil {
 			return t.failure(t.nodes[0], err)
 		}

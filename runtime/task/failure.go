@@ -30,6 +30,10 @@ func (t *Task) panicked(p any, stack []byte) *flow.Failure {
 	if n == nil {
 		f.Domain = flow.DomainInternal
 		f.Message = fmt.Sprintf("panic outside user code: %v", p)
+		if t.at != nil {
+			f.Operator, f.Name = t.at.spec.ID, t.at.spec.Name
+			f.Message = fmt.Sprintf("panic: %v", p)
+		}
 		return f
 	}
 	f.Operator, f.Name, f.Domain = n.spec.ID, n.spec.Name, flow.DomainUser
@@ -44,7 +48,7 @@ func (t *Task) panicked(p any, stack []byte) *flow.Failure {
 func (t *Task) culprit() (*node, string) {
 	for i := len(t.nodes) - 1; i >= 0; i-- {
 		if fr, ok := t.nodes[i].op.(operator.Failer); ok {
-			if doing := fr.Failing(); doing != "" {
+			if doing := describe(fr.Failing); doing != "" {
 				return t.nodes[i], doing
 			}
 		}
@@ -52,10 +56,21 @@ func (t *Task) culprit() (*node, string) {
 	return nil, ""
 }
 
+// describe calls f, which is of an operator that has failed and may be in any
+// state: a panic here must not hide the first one, nor end the process.
+func describe(f func() string) (s string) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = fmt.Sprintf("(a place that cannot be told: %v)", p)
+		}
+	}()
+	return f()
+}
+
 // position is where the task's source reads, if it has one.
 func (t *Task) position() string {
 	if w, ok := t.nodes[0].op.(operator.Positioner); ok {
-		return w.Where()
+		return describe(w.Where)
 	}
 	return ""
 }
@@ -70,6 +85,9 @@ func (t *Task) failed(err error) error { return t.failure(nil, err) }
 func (t *Task) failure(n *node, err error) error {
 	if isEnd(err) {
 		return err
+	}
+	if f := (*flow.Failure)(nil); errors.As(err, &f) && f.Task == t.cfg.ID {
+		return f // made here already
 	}
 	c, doing := t.culprit()
 	if c != nil {

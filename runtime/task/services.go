@@ -107,8 +107,11 @@ func (t *Task) order(f func() error) {
 	}
 }
 
+// run runs what is in the box. It takes out one at a time: if it yields, what came
+// behind it is run there, and may be what it waits for.
 func (t *Task) run(m *mailbox) error {
-	for _, f := range m.take() {
+	for f := m.take(); f != nil; f = m.take() {
+		t.at = nil
 		if err := f(); err != nil {
 			return t.failed(err)
 		}
@@ -116,8 +119,13 @@ func (t *Task) run(m *mailbox) error {
 	return nil
 }
 
-// fireTimers calls the operators whose time has come.
+// fireTimers calls the operators whose time has come. After the end of input
+// nothing may come from them any more.
 func (t *Task) fireTimers() error {
+	if t.ended {
+		t.nextWake = flow.MaxTime
+		return nil
+	}
 	now := t.cfg.Now()
 	if now < t.nextWake {
 		return nil
@@ -125,6 +133,7 @@ func (t *Task) fireTimers() error {
 	for _, n := range t.nodes {
 		if n.wakeAt <= now {
 			n.wakeAt = flow.MaxTime
+			t.at = n
 			if err := n.op.ProcessingTime(now); err != nil {
 				return t.failure(n, err)
 			}
@@ -147,19 +156,20 @@ func (t *Task) park(stepped bool) {
 		return
 	}
 	until := t.nextWake
-	if t.source != nil && !t.ended && t.pull.waiting && t.pull.until != 0 {
+	if t.source != nil && !t.ended && t.pull.waiting && t.pull.until != 0 && t.writable() {
 		until = min(until, t.pull.until)
 	}
 	if until == flow.MaxTime {
 		<-t.wake
 		return
 	}
-	d := time.Duration(until-t.cfg.Now()) * time.Microsecond
-	if d <= 0 {
+	left := until - t.cfg.Now()
+	if left <= 0 {
 		t.parked.Store(false)
 		return
 	}
-	timer := time.NewTimer(d)
+	// Times far away do not fit into a Duration; it may well wake up in between.
+	timer := time.NewTimer(time.Duration(min(left, flow.Span(longestSleep))) * time.Microsecond)
 	select {
 	case <-t.wake:
 		timer.Stop()
@@ -167,6 +177,9 @@ func (t *Task) park(stepped bool) {
 		t.parked.Store(false)
 	}
 }
+
+// longestSleep is after how long a task that waits for a time looks at the clock.
+const longestSleep = 24 * time.Hour
 
 func (t *Task) somethingToDo(stepped bool) bool {
 	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -38,6 +39,7 @@ type Task struct {
 		until   flow.Time // 0: only by wake
 		woken   atomic.Bool
 	}
+	at       *node     // the operator that was called last, for panics
 	nextWake flow.Time // the earliest request of WakeAt, MaxTime if none
 	finished bool      // told to finish
 	prepared checkpoint.Prepared
@@ -184,6 +186,7 @@ func (t *Task) Run() (err error) {
 	err = t.guard(func() error {
 		for _, n := range t.nodes {
 			opened++
+			t.at = n
 			if err := n.op.Open(n.ctx); err != nil {
 				return t.failure(n, err)
 			}
@@ -205,6 +208,7 @@ func (t *Task) Run() (err error) {
 	t.orders.close()
 	for i := opened - 1; i >= 0; i-- {
 		n := t.nodes[i]
+		t.at = n
 		closeErr := t.guard(func() error {
 			if err := n.op.Close(); err != nil {
 				return t.failure(n, err)
@@ -217,6 +221,9 @@ func (t *Task) Run() (err error) {
 	}
 	for _, g := range t.gates {
 		g.Gate.Close()
+	}
+	if closeErr := t.cfg.State.Close(); err == nil && closeErr != nil {
+		err = t.failed(&flow.Failure{Domain: flow.DomainExternal, Retryable: true, Message: "closing keyed state: " + closeErr.Error(), Cause: closeErr})
 	}
 	return err
 }
@@ -292,6 +299,7 @@ func (t *Task) step() (worked bool, err error) {
 
 func (t *Task) stepGate(i int) (bool, error) {
 	g := &t.gates[i]
+	t.at = t.nodes[0]
 	e, ok, err := g.Gate.Next()
 	if err != nil {
 		return true, t.failed(err)
@@ -301,7 +309,11 @@ func (t *Task) stepGate(i int) (bool, error) {
 	}
 	if e.Records > 0 {
 		t.frontier.SetActive(g.first + e.Channel)
-		t.idle = false
+		if t.idle {
+			if err := t.frontierMoved(); err != nil {
+				return true, err
+			}
+		}
 		return true, t.stateErr()
 	}
 	return true, t.control(g, e.Channel, e.Control)
@@ -321,6 +333,7 @@ func (t *Task) writable() bool {
 func (t *Task) flush() error {
 	for _, n := range t.nodes {
 		if idler, ok := n.op.(operator.Idler); ok {
+			t.at = n
 			if err := idler.Idle(); err != nil {
 				return t.failure(n, err)
 			}
@@ -354,6 +367,7 @@ type mailbox struct {
 	mu    struct {
 		sync.Mutex
 		queue  []func() error
+		next   int // queue[:next] is taken
 		closed bool
 	}
 }
@@ -366,24 +380,35 @@ func (m *mailbox) put(f func() error) bool {
 	if m.mu.closed {
 		return false
 	}
+	if m.mu.next > 64 && 2*m.mu.next > len(m.mu.queue) {
+		m.mu.queue = slices.Delete(m.mu.queue, 0, m.mu.next)
+		m.mu.next = 0
+	}
 	m.mu.queue = append(m.mu.queue, f)
-	m.count.Store(int32(len(m.mu.queue)))
+	m.count.Store(int32(len(m.mu.queue) - m.mu.next))
 	return true
 }
 
-func (m *mailbox) take() []func() error {
+// take takes out the oldest, nil if there is none.
+func (m *mailbox) take() func() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	q := m.mu.queue
-	m.mu.queue = nil
-	m.count.Store(0)
-	return q
+	if m.mu.next == len(m.mu.queue) {
+		return nil
+	}
+	f := m.mu.queue[m.mu.next]
+	m.mu.queue[m.mu.next] = nil
+	if m.mu.next++; m.mu.next == len(m.mu.queue) {
+		m.mu.queue, m.mu.next = m.mu.queue[:0], 0
+	}
+	m.count.Store(int32(len(m.mu.queue) - m.mu.next))
+	return f
 }
 
 func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mu.closed = true
-	m.mu.queue = nil
+	m.mu.queue, m.mu.next = nil, 0
 	m.count.Store(0)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/runtime/task"
 	"github.com/weirflow/weir/shuffle"
+	"github.com/weirflow/weir/state"
 )
 
 // builder makes the tasks of one deployment: first the consuming ends of all
@@ -19,6 +20,8 @@ type builder struct {
 	job   flow.JobID
 	ends  map[endID]end
 	tasks []*task.Task
+	// stores are the tasks' keyed states, which the tasks close once they run.
+	stores []state.Store
 }
 
 // endID is the consuming end of an edge at one subtask.
@@ -97,6 +100,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 	if err != nil {
 		return fmt.Errorf("task %s: keyed state: %w", id, err)
 	}
+	b.stores = append(b.stores, store)
 	cfg := task.Config{
 		Job: b.job, Attempt: w.mu.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
 		BatchSize: w.opt.BatchSize, State: store, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
@@ -140,5 +144,10 @@ func (b *builder) abandon() {
 	}
 	for _, e := range b.ends {
 		e.gate.Close()
+	}
+	for _, s := range b.stores {
+		if err := s.Close(); err != nil {
+			b.w.opt.Log.Warn("closing keyed state", "err", err)
+		}
 	}
 }

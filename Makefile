@@ -26,7 +26,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: ## run the clickstream example on the data that comes with it
-	@go run ./examples/clickstream
+	@go run ./cmd/weir run ./examples/clickstream
 
 .PHONY: build
 build: ## build bin/weir
@@ -49,8 +49,8 @@ $(GOLANGCI):
 	$(call stage,build golangci-lint $(GOLANGCI_VERSION),CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
 	@mv .cache/bin/golangci-lint $@
 
-# The tests find the broker by WEIR_KAFKA, and stop, kill and restart it by
-# running "$WEIR_KAFKA_BROKER restart $WEIR_KAFKA_DIR".
+# The tests find the broker by WEIR_KAFKA, and restart it by running
+# WEIR_KAFKA_RESTART.
 .PHONY: integration
 integration: ## tests against real neighbours: a Kafka broker
 	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
@@ -58,7 +58,7 @@ integration: ## tests against real neighbours: a Kafka broker
 	printf '==> integration tests\n'; \
 	dirs="$(tagged)"; \
 	if [[ -z $$dirs ]]; then echo '    no test has the tag "integration"'; exit 1; fi; \
-	WEIR_KAFKA=127.0.0.1:19092 WEIR_KAFKA_BROKER=$(CURDIR)/scripts/kafka/broker WEIR_KAFKA_DIR=$(KAFKA_DIR) \
+	WEIR_KAFKA=127.0.0.1:19092 WEIR_KAFKA_RESTART="$(CURDIR)/scripts/kafka/broker restart $(KAFKA_DIR)" \
 		go test -count=1 -p 1 -timeout 10m -tags integration $$dirs
 
 .PHONY: bench

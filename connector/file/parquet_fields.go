@@ -213,7 +213,7 @@ func rawAt(a arrow.Array) func(int) []byte {
 	case interface{ Value(int) string }:
 		return func(i int) []byte { s := a.Value(i); return unsafe.Slice(unsafe.StringData(s), len(s)) }
 	}
-	panic(fmt.Sprintf("the column is a %T", a))
+	panic(fmt.Sprintf("file: a Parquet column of %T was taken for bytes", a))
 }
 
 // each makes a filler of a conversion. Nulls leave the field as it is: zero.

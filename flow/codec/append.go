@@ -21,6 +21,8 @@ const maxDepth = 10000
 
 func (w walk) deeper(n *node) walk {
 	if w.depth++; w.depth > maxDepth {
+		// A panic and not an error, because Append has none: whoever encodes values
+		// that it does not know calls TryAppend.
 		panic(&EncodeError{Type: n.typ.String(), Reason: "it is nested more than 10000 deep, or its pointers form a cycle"})
 	}
 	return w
@@ -266,6 +268,7 @@ func (n *node) appendCustom(dst []byte, p unsafe.Pointer) []byte {
 		err = errNotOneValue
 	}
 	if err != nil {
+		// See deeper: Append has no error, TryAppend returns this as one.
 		panic(&EncodeError{Type: n.typ.String(), Reason: "its " + n.custom.via + " gave an error", Err: err})
 	}
 	return dst

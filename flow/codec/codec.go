@@ -79,6 +79,7 @@ func (c *Codec[T]) TryAppend(dst []byte, v *T) (out []byte, err error) {
 		if r := recover(); r != nil {
 			e, ok := r.(*EncodeError)
 			if !ok {
+				// Not one of ours: a user's marshaler has panicked.
 				panic(r)
 			}
 			out, err = dst, e

@@ -135,6 +135,7 @@ func putHead(buf *[maxScalar]byte, n int, tag8, tag16, tag32 byte) int {
 		binary.BigEndian.PutUint32(buf[1:], uint32(n))
 		return 5
 	}
+	// Append has no error, TryAppend returns this as one.
 	panic(&EncodeError{Reason: "it has a length over 4294967295, the most that msgpack can say"})
 }
 

@@ -61,6 +61,7 @@ func (h *stateHeader) schema() state.Schema {
 var headerCodec = func() *codec.Codec[header] {
 	c, err := codec.For[header]()
 	if err != nil {
+		// The type is ours, and plain.
 		panic(err)
 	}
 	return c

@@ -140,6 +140,8 @@ func (s *source[T]) Pull() (Pulled, error) {
 		if s.starved {
 			s.report(flow.MaxTime)
 		}
+		// What the last split reached is told now: it may be long until the next one.
+		s.sent, s.sentAt = s.watermark, s.Task.Now()
 		return Pulled{Status: WaitForWake, Watermark: s.sent, Idle: s.starved}, nil
 	}
 	s.in.Truncate()
@@ -235,19 +237,19 @@ func (s *source[T]) pulled(st Status, worked bool) Pulled {
 		return p
 	}
 	now := s.Task.Now()
-	idle := s.idle(now, &p)
+	p.Idle = s.idle(now, &p)
 	s.merge()
 	if p.Wait || now >= s.sentAt.Add(watermarkEvery) {
 		s.sent, s.sentAt = s.watermark, now
 		p.Watermark = s.sent
 	}
-	p.Idle = idle
-	s.holdBack(idle)
+	s.holdBack(p.Idle)
 	return p
 }
 
 // idle marks the splits that have been silent for long, and reports whether all
-// have. It asks to be woken when the next one will have been.
+// have. It asks to be woken when the next one will have been. A split that is paused
+// has records, for all that is known, and is not idle.
 func (s *source[T]) idle(now flow.Time, p *Pulled) bool {
 	after := s.cfg.Watermark.Idle
 	if after <= 0 || len(s.splits) == 0 {
@@ -255,12 +257,15 @@ func (s *source[T]) idle(now flow.Time, p *Pulled) bool {
 	}
 	all, next := true, flow.MaxTime
 	for _, sp := range s.splits {
-		if sp.active == flow.MinTime {
+		if sp.active == flow.MinTime || sp.paused {
 			sp.active = now
 		}
 		due := sp.active.Add(after)
 		sp.idle = now >= due
-		if !sp.idle {
+		switch {
+		case sp.paused:
+			all = false
+		case !sp.idle:
 			all = false
 			next = min(next, due)
 		}
@@ -312,7 +317,7 @@ func (s *source[T]) holdBack(idle bool) {
 			s.reader.Pause(sp.id, true)
 		}
 	}
-	at := s.watermark
+	at := s.sent // as seldom as the watermark
 	if idle {
 		at = flow.MaxTime
 	}

@@ -24,6 +24,8 @@ type runsReader struct {
 	open   []string
 	next   map[string]int
 	paused map[string]bool
+	// endless splits wait at their end.
+	endless bool
 }
 
 func (r *runsReader) Add(s Split) error { r.open = append(r.open, s.ID); return nil }
@@ -34,10 +36,13 @@ func (r *runsReader) Read(into *Records[int], _ int) (Status, error) {
 			continue
 		}
 		n := r.next[id]
+		if n == len(r.runs[id]) {
+			continue
+		}
 		r.next[id]++
 		into.Split = id
 		into.Append(n, r.runs[id][n])
-		if into.Done = n+1 == len(r.runs[id]); into.Done {
+		if into.Done = n+1 == len(r.runs[id]) && !r.endless; into.Done {
 			r.open = append(r.open[:i], r.open[i+1:]...)
 		}
 		return More, nil
@@ -53,12 +58,13 @@ func (*runsReader) Close() error                   { return nil }
 // sourceTask notes what a source tells its task.
 type sourceTask struct {
 	Task
+	now      flow.Time
 	requests int
 	reported []flow.Time
 }
 
 func (*sourceTask) Context() context.Context              { return context.Background() }
-func (*sourceTask) Now() flow.Time                        { return 1_000_000 }
+func (t *sourceTask) Now() flow.Time                      { return 1_000_000 + t.now }
 func (t *sourceTask) Wake()                               {}
 func (t *sourceTask) RequestSplit(flow.OperatorID)        { t.requests++ }
 func (*sourceTask) FinishedSplit(flow.OperatorID, string) {}
@@ -126,11 +132,13 @@ func TestSourceWithoutSplitsLeavesAlignment(t *testing.T) {
 		t.Fatalf("%+v %v", p, task.reported)
 	}
 	must(t, op.AddSplit(Split{ID: "b"}))
+	task.now += 20_000
 	pull(t, op)
 	if last() != 9 {
 		t.Fatal("it is not back:", task.reported)
 	}
 	must(t, op.Align("g", 20))
+	task.now += 20_000
 	pull(t, op)
 	if last() != 39 {
 		t.Fatal(task.reported)

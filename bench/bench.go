@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"sort"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,7 +49,7 @@ type Result struct {
 // Cases lists the cases by name.
 func Cases() []Case {
 	cs := []Case{passthrough, keyed, window, wordcount, latency, startup}
-	sort.Slice(cs, func(i, j int) bool { return cs[i].Name < cs[j].Name })
+	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }
 

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -201,7 +201,7 @@ func checkPlan(t fataler, p *Plan, chaining bool) {
 
 // shuffle puts the operators in another order.
 func shuffle(t *rapid.T, g *Graph) {
-	r := rand.New(rand.NewSource(rapid.Int64().Draw(t, "shuffle")))
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "shuffle"), 1))
 	r.Shuffle(len(g.Operators), func(i, j int) {
 		g.Operators[i], g.Operators[j] = g.Operators[j], g.Operators[i]
 	})

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -124,7 +123,15 @@ func TestTopNAgainstSorting(t *testing.T) {
 			p := points[i]
 			before := fmt.Sprint(top(byKey[p.Key], n))
 			byKey[p.Key] = append(byKey[p.Key], p)
-			sort.SliceStable(byKey[p.Key], func(i, j int) bool { return better(byKey[p.Key][i], byKey[p.Key][j]) })
+			slices.SortStableFunc(byKey[p.Key], func(a, b score) int {
+				switch {
+				case better(a, b):
+					return -1
+				case better(b, a):
+					return 1
+				}
+				return 0
+			})
 			if after := fmt.Sprint(top(byKey[p.Key], n)); after != before {
 				want = append(want, fmt.Sprint(Ranking[int, score]{p.Key, top(byKey[p.Key], n)}))
 			}

@@ -2,7 +2,8 @@ package operator
 
 import (
 	"fmt"
-	"sort"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirflow/weir/flow"
@@ -155,6 +156,8 @@ func (s *source[T]) Pull() (Pulled, error) {
 		if err := s.deliver(); err != nil {
 			return Pulled{}, err
 		}
+	} else {
+		s.askGenerators()
 	}
 	if s.bad.pending() {
 		if err := s.bad.flush(); err != nil {
@@ -204,6 +207,17 @@ func (s *source[T]) deliver() error {
 		}
 	}
 	return nil
+}
+
+// askGenerators moves the splits' watermarks though there is no record: those of
+// generators that go by something else.
+func (s *source[T]) askGenerators() {
+	if !s.cfg.Watermark.timed() {
+		return
+	}
+	for _, sp := range s.splits {
+		sp.watermark = max(sp.watermark, sp.generator.Watermark())
+	}
 }
 
 func (s *source[T]) stamp(b *flow.Batch[T], assign func(T, flow.Time) flow.Time) {
@@ -339,7 +353,7 @@ func (s *source[T]) Barrier(flow.Barrier) ([]byte, error) { return nil, nil }
 // Splits returns the splits in hand with their positions, in the order of ids.
 func (s *source[T]) Splits() ([]Split, error) {
 	splits, err := s.reader.Snapshot()
-	sort.Slice(splits, func(i, j int) bool { return splits[i].ID < splits[j].ID })
+	slices.SortFunc(splits, func(a, b Split) int { return strings.Compare(a.ID, b.ID) })
 	return splits, err
 }
 

@@ -269,3 +269,22 @@ func TestSourceAsksForSplits(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 }
+
+// clockwork is a generator that goes by something else than records.
+type clockwork struct{ now *flow.Time }
+
+func (clockwork) Observe([]flow.Time)    {}
+func (c clockwork) Watermark() flow.Time { return *c.now }
+
+func TestGeneratorIsAskedInSilence(t *testing.T) {
+	op, task := openSource(t, runsSource{"a": {10}}, WatermarkStrategy[int]{})
+	at := flow.Time(3)
+	op.(*source[int]).cfg.Watermark.Generator = func() WatermarkGenerator { return clockwork{&at} }
+	op.(*source[int]).reader.(*runsReader).endless = true
+	must(t, op.AddSplit(Split{ID: "a"}))
+	pull(t, op)
+	at, task.now = 50, 20_000
+	if p := pull(t, op); p.Watermark != 50 {
+		t.Errorf("%+v", p)
+	}
+}

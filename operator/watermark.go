@@ -38,7 +38,8 @@ type WatermarkGenerator interface {
 	// Observe is told the times of records in their order; the slice is lent.
 	Observe(times []flow.Time)
 	// Watermark is the time up to which, and including which, no record is expected
-	// any more; flow.MinTime while nothing can be said.
+	// any more; flow.MinTime while nothing can be said. It is asked after each batch
+	// of records, and when the source has looked for some and found none.
 	Watermark() flow.Time
 }
 

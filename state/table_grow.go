@@ -63,10 +63,8 @@ func (s *segment[K, N, V]) moveTo(t *table[K, N, V], low, high *segment[K, N, V]
 // not in remove keeps a table of windows, full and empty in turn, from being
 // built up anew for each window.
 func (t *table[K, N, V]) trim() {
-	span := uint64(1)
-	for i := uint64(0); i < uint64(len(t.dir)); i += span {
+	for i := uint64(0); i < uint64(len(t.dir)); i += uint64(len(t.dir)) >> t.dir[i].depth {
 		s := t.dir[i]
-		span = uint64(len(t.dir)) >> s.depth
 		size := len(s.slots)
 		for size > minSlots && s.peak < size/8 {
 			size /= 2

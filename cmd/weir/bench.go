@@ -59,7 +59,7 @@ the two is what to compare between machines; both are measured in one run.`,
 	f.StringVar(&o.Input, "input", "", "directory of text files, for wordcount (default: 100 MB are generated)")
 	f.IntVar(&o.Runs, "runs", 1, "take the best of so many runs")
 	f.BoolVar(&o.NoFloor, "no-floor", false, "leave out the program written by hand")
-	f.StringVarP(&format, "output", "o", "text", "text or json")
+	f.StringVarP(&format, "format", "o", "text", "text or json")
 	return cmd
 }
 

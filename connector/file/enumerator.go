@@ -1,12 +1,14 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"sort"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -91,7 +93,7 @@ func (e *enumerator) watch(ctx context.Context, files []found) (operator.Discove
 			fresh[f.path] = s
 		}
 	}
-	sort.SliceStable(take, func(i, j int) bool { return take[i].modTime < take[j].modTime })
+	slices.SortStableFunc(take, func(a, b found) int { return cmp.Compare(a.modTime, b.modTime) })
 	for _, f := range take {
 		if err := e.cut(ctx, &d, f); err != nil {
 			return operator.Discovery{}, err
@@ -201,7 +203,7 @@ func (e *enumerator) Snapshot() ([]byte, error) {
 	for path, s := range e.seen {
 		l.Files = append(l.Files, listedFile{Path: path, Size: s.size, ModTime: s.modTime})
 	}
-	sort.Slice(l.Files, func(i, j int) bool { return l.Files[i].Path < l.Files[j].Path })
+	slices.SortFunc(l.Files, func(a, b listedFile) int { return strings.Compare(a.Path, b.Path) })
 	b, err := msgpack.Marshal(&l)
 	if err != nil {
 		return nil, fmt.Errorf("file: encoding the listing of %q: %w", e.path, err)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -44,7 +44,7 @@ func list(ctx context.Context, fsys fileSystem, path string, recursive bool, lim
 	if err != nil {
 		return nil, err
 	}
-	sort.Slice(l.files, func(i, j int) bool { return l.files[i].path < l.files[j].path })
+	slices.SortFunc(l.files, func(a, b found) int { return strings.Compare(a.path, b.path) })
 	return l.files, nil
 }
 

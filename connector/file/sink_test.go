@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +82,7 @@ func tree(t testing.TB, f vfs.FS, dir string) []string {
 		}
 	}
 	walk(dir)
-	sort.Strings(files)
+	slices.Sort(files)
 	return files
 }
 
@@ -159,7 +159,7 @@ func TestSinkPowerCut(t *testing.T) {
 			}
 			// Which of two files comes first in the folder is its partition's name.
 			next := append(slices.Clone(want), visible(tree(t, commitOn(t, sink, crash(), epoch, p), "/a/out"))...)
-			sort.Strings(next)
+			slices.Sort(next)
 			next = slices.Compact(next)
 			if len(next) != len(want)+2 {
 				t.Fatalf("seed %d: epoch %d committed after a power cut: %q", seed, epoch, next)
@@ -310,7 +310,7 @@ func TestSinkRollAndMaxOpen(t *testing.T) {
 		}
 		got = append(got, data)
 	}
-	sort.Strings(got)
+	slices.Sort(got)
 	if want := []string{"a\n", "aaa\naaa\n", "b\n", "b\n", "c\n", "d\n"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -404,7 +404,7 @@ func TestRoundTrip(t *testing.T) {
 				ok(t, c.Commit(context.Background(), 1, [][]byte{p}))
 				r := run[row]{t: t, src: f.src(dir)}
 				ok(t, r.all())
-				sort.Slice(r.values, func(i, j int) bool { return r.values[i].I > r.values[j].I })
+				slices.SortFunc(r.values, func(a, b row) int { return cmp.Compare(b.I, a.I) })
 				for i := range r.values {
 					r.values[i].When = r.values[i].When.UTC()
 				}

@@ -82,6 +82,4 @@ func (p pebbleFS) SyncDir(dir string) error {
 	return d.Close()
 }
 
-// onFS makes a source or a sink use a file system.
-func onFS(f vfs.FS) SourceOption { return func(s *settings) { s.testing.fs = pebbleFS{f} } }
 func sinkFS(f vfs.FS) SinkOption { return func(s *sinkSettings) { s.testing.fs = pebbleFS{f} } }

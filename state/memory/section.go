@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -113,7 +114,7 @@ func corrupt(format string, args ...any) error {
 // short tells the end of the stream, where there should be more, from an error
 // in reading it.
 func short(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt("it ends too early")
 	}
 	return fmt.Errorf("state/memory: reading a snapshot: %w", err)

@@ -31,6 +31,10 @@ var neighbours = map[[2]string]string{
 // forTests are the members that any test file may import: they exist for that.
 var forTests = []string{"internal/testkit", "bench/text"}
 
+// asUser is what the tests of a member may import in addition, if they are in an
+// external test package: the member's examples are programs as users write them.
+var asUser = map[string][]string{"sdk": {"sdk/run", "connector"}}
+
 // only says of a member what it may import of the tree, where that is less than
 // all the lower lines.
 var only = map[string][]string{
@@ -86,6 +90,8 @@ func refuse(f *File, from string, layer int, dir string) string {
 	to, toLayer := memberOf(dir)
 	switch {
 	case f.Test && slices.ContainsFunc(forTests, func(m string) bool { return within(dir, m) }):
+		return ""
+	case f.external() && slices.Contains(asUser[from], to):
 		return ""
 	case toLayer == 0:
 		return "that folder is in no layer; add it to the table in internal/lint/layers.go"

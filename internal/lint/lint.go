@@ -46,6 +46,9 @@ type File struct {
 // Dir is the folder of the file, "." for the root.
 func (f *File) Dir() string { return path.Dir(f.Name) }
 
+// external reports whether the file is of an external test package.
+func (f *File) external() bool { return f.Test && strings.HasSuffix(f.Syntax.Name.Name, "_test") }
+
 // at is the position of a node, for a violation.
 func (f *File) at(n ast.Node) string {
 	return fmt.Sprintf("%s:%d", f.Name, f.positions.Position(n.Pos()).Line)

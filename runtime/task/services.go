@@ -67,6 +67,10 @@ func (t *Task) Yield(done func() bool) error {
 			}
 			continue
 		}
+		// What was emitted before must not wait for what is waited for here.
+		if err := t.flush(); err != nil {
+			return err
+		}
 		t.parked.Store(true)
 		if t.mail.pending() || t.stopped.Load() {
 			t.parked.Store(false)

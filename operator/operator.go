@@ -104,6 +104,12 @@ type Task interface {
 // task has nothing else to do: sinks that serve people live.
 type Idler interface{ Idle() error }
 
+// Holder is implemented by operators that keep records back and send them later by
+// themselves, not at a watermark: those that wait for answers. While one holds, its
+// task is not idle, whatever its inputs are: a record that leaves behind the idleness
+// would find that event time has gone on without it.
+type Holder interface{ Holding() bool }
+
 // Positioner is implemented by sources: Where describes the position of the last
 // record read, for messages.
 type Positioner interface{ Where() string }

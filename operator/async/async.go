@@ -352,6 +352,9 @@ func (o *caller[In, Q, R, Out]) Watermark(t flow.Time) (flow.Time, error) {
 	return o.released, nil
 }
 
+// Holding reports whether anything is inside.
+func (o *caller[In, Q, R, Out]) Holding() bool { return !o.order.empty() }
+
 // Barrier waits until nothing is inside.
 func (o *caller[In, Q, R, Out]) Barrier(flow.Barrier) ([]byte, error) {
 	return nil, o.wait(o.order.empty)

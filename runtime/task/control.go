@@ -113,12 +113,27 @@ func (t *Task) frontierMoved() error {
 // records do not tell that: they may have been filtered out, and of a hash exchange
 // they reach some partitions only. Those that did not hear of it would go on without
 // us in event time, and find our next records late.
+//
+// Idleness is put off while an operator holds records that will leave later.
 func (t *Task) tellIdle(idle bool) error {
 	t.idle = idle
+	t.untold = idle && t.holding()
+	if t.untold {
+		return nil
+	}
 	if idle {
 		return t.broadcast(flow.Control{Kind: flow.ControlIdle})
 	}
 	return t.broadcast(flow.Control{Kind: flow.ControlWatermark})
+}
+
+func (t *Task) holding() bool {
+	for _, n := range t.nodes {
+		if h, ok := n.op.(operator.Holder); ok && h.Holding() {
+			return true
+		}
+	}
+	return false
 }
 
 // advance sets n's output watermark and hands it to all that is behind n.

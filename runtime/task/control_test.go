@@ -136,6 +136,60 @@ func TestIdleness(t *testing.T) {
 	})
 }
 
+// A task is not idle while one of its operators holds records: behind its idleness
+// they would be late.
+func TestIdlenessWaitsForHeldRecords(t *testing.T) {
+	inBubble(t, "held", func(t *testing.T) {
+		r := newRig(t, "a b", nil, 1)
+		k := &keeper{probe: r.probes[0]}
+		r.nodes[0].op = k
+		r.run()
+		r.take()
+		r.control(0, 0, flow.Watermark(5))
+		r.want("a watermark 5; b watermark 5; out watermark 5")
+		r.Mail(func() error { k.kept = []int{7}; return nil })
+		r.control(0, 0, idle)
+		r.want("")
+		r.Mail(func() error { defer func() { k.kept = nil }(); return k.out.Send(&flow.Batch[int]{Values: k.kept}) })
+		r.want("b receive [7]; out [7]; out idle")
+		r.Mail(func() error { return nil })
+		r.want("")
+		r.Cancel()
+		<-r.done
+	})
+}
+
+// What a timer sends makes inputs behind an idle task active: they must be told
+// again that it is idle, or event time waits for it.
+func TestIdlenessIsToldAgainBehindTimers(t *testing.T) {
+	inBubble(t, "timer", func(t *testing.T) {
+		r := newRig(t, "a", nil, 1).run()
+		r.take()
+		r.control(0, 0, idle)
+		r.want("out idle")
+		r.probes[0].on = func(call string) error {
+			if call != "time" {
+				return nil
+			}
+			return r.probes[0].out.Send(&flow.Batch[int]{Values: []int{1}})
+		}
+		r.Mail(func() error { r.WakeAt(r.probes[0], 1000); return nil })
+		synctest.Wait()
+		time.Sleep(time.Millisecond)
+		r.want("a time 1000; out [1]; out idle")
+		r.Cancel()
+		<-r.done
+	})
+}
+
+// keeper holds what kept says.
+type keeper struct {
+	*probe
+	kept []int
+}
+
+func (k *keeper) Holding() bool { return len(k.kept) > 0 }
+
 func TestHeldWatermarks(t *testing.T) {
 	inBubble(t, "held", func(t *testing.T) {
 		r := newRig(t, "a b", nil, 1)

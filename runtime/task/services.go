@@ -141,6 +141,8 @@ func (t *Task) fireTimers() error {
 			if err := n.op.ProcessingTime(now); err != nil {
 				return t.failure(n, err)
 			}
+			// What it sent made the inputs behind active, which the task is not.
+			t.untold = t.untold || t.idle
 		}
 	}
 	t.nextWake = flow.MaxTime

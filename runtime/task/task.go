@@ -32,6 +32,7 @@ type Task struct {
 	aligner  *checkpoint.Aligner
 	open     int  // channels that have not ended
 	idle     bool // the idleness that was told to the writers
+	untold   bool // idleness is yet to be told, or to be told again
 	ended    bool // the end of all input was handled
 
 	pull struct {
@@ -337,6 +338,11 @@ func (t *Task) flush() error {
 			if err := idler.Idle(); err != nil {
 				return t.failure(n, err)
 			}
+		}
+	}
+	if t.idle && t.untold {
+		if err := t.tellIdle(true); err != nil {
+			return err
 		}
 	}
 	for _, w := range t.writers {

@@ -104,7 +104,7 @@ func (c *committers) commit(a checkpoint.Commit) error {
 			for ; i < len(o.Committables) && o.Committables[i].Epoch == e; i++ {
 				data = append(data, o.Committables[i].Data)
 			}
-			if err := k.Commit(c.s.ctx, e, data); err != nil {
+			if err := guard(func() error { return k.Commit(c.s.ctx, e, data) }); err != nil {
 				return c.failure(o.Operator, err)
 			}
 		}
@@ -115,7 +115,12 @@ func (c *committers) commit(a checkpoint.Commit) error {
 func (c *committers) failure(op flow.OperatorID, err error) error {
 	var f *flow.Failure
 	if errors.As(err, &f) {
-		return err
+		if f.Operator != "" {
+			return err
+		}
+		g := *flow.FailureOf(err)
+		g.Operator, g.Name = op, c.name[op]
+		return &g
 	}
 	return &flow.Failure{Operator: op, Name: c.name[op], Domain: flow.DomainExternal, Retryable: true, Message: err.Error(), Cause: err}
 }
@@ -128,7 +133,8 @@ func (c *committers) committer(op flow.OperatorID) (operator.Committer, error) {
 	if impl == nil {
 		return nil, fmt.Errorf("operator %q has prepared something to commit but has no committer", op)
 	}
-	k, err := impl.Committer()
+	var k operator.Committer
+	err := guard(func() (err error) { k, err = impl.Committer(); return err })
 	if err == nil && k == nil {
 		err = fmt.Errorf("operator %q has prepared something to commit but has no committer", op)
 	}
@@ -141,7 +147,7 @@ func (c *committers) committer(op flow.OperatorID) (operator.Committer, error) {
 
 func (c *committers) close() {
 	for op, k := range c.open {
-		if err := k.Close(); err != nil {
+		if err := guard(k.Close); err != nil {
 			c.s.opt.Log.Warn("closing committer", "operator", c.name[op], "err", err)
 		}
 	}

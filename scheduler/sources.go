@@ -103,18 +103,20 @@ func (src *source) discover(ctx context.Context) {
 			src.s.post(func() { src.s.failJob(src.op, what, err) })
 		}
 	}
-	en, err := impl.Source.Enumerator()
+	var en operator.Enumerator
+	err := guard(func() (err error) { en, err = impl.Source.Enumerator(); return err })
 	if err != nil {
 		fail("finding input", err)
 		return
 	}
 	defer func() {
-		if err := en.Close(); err != nil {
+		if err := guard(en.Close); err != nil {
 			src.s.opt.Log.Warn("closing enumerator", "operator", src.op.Name, "err", err)
 		}
 	}()
 	for {
-		d, err := en.Discover(ctx)
+		var d operator.Discovery
+		err := guard(func() (err error) { d, err = en.Discover(ctx); return err })
 		if err != nil {
 			fail("finding input", err)
 			return
@@ -123,30 +125,41 @@ func (src *source) discover(ctx context.Context) {
 		if d.Done {
 			return
 		}
-		if !src.pause(ctx, d.After) {
+		if err := src.pause(ctx, en, d.After); err != nil {
+			fail("telling what was read", err)
 			return
-		}
-		if ids := src.takeFinished(); len(ids) > 0 {
-			en.Finished(ids)
 		}
 	}
 }
 
-// pause waits until it is time to look again. It reports false when the job ends.
-func (src *source) pause(ctx context.Context, after time.Duration) bool {
+// pause waits until it is time to look again, and tells what was read meanwhile. It
+// returns an error when the job ends.
+func (src *source) pause(ctx context.Context, en operator.Enumerator, after time.Duration) error {
 	var due <-chan time.Time
 	if after > 0 {
 		t := time.NewTimer(after)
 		defer t.Stop()
 		due = t.C
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-due:
-	case <-src.wake:
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-due:
+			return nil
+		case <-src.wake:
+			if ids := src.takeFinished(); len(ids) > 0 {
+				if err := guard(func() error { en.Finished(ids); return nil }); err != nil {
+					return err
+				}
+			}
+			if due == nil {
+				return nil
+			}
+			// To look after each split, in a directory of thousands of them, would
+			// take longer than to read them.
+		}
 	}
-	return true
 }
 
 func (src *source) takeFinished() []string {

@@ -11,6 +11,10 @@ import (
 // While all live inputs are idle the frontier is idle as a whole and keeps its
 // time: an idle input says nothing about time. Once all inputs have ended it is
 // MaxTime if the end of each was announced by MaxTime.
+//
+// MaxTime is an announcement and no time: the end of one input says nothing about
+// those that are idle and may go on. Whether an input fell idle just before or just
+// after another one's end makes no difference.
 type Frontier struct {
 	inputs []frontierInput
 	time   Time
@@ -34,7 +38,7 @@ func NewFrontier(n int) *Frontier {
 // Time is the combined watermark.
 func (f *Frontier) Time() Time { return f.time }
 
-// Idle reports whether no input is active: all are idle or ended, and one at
+// Idle reports whether no input is active: all are idle or at their end, and one at
 // least is idle.
 func (f *Frontier) Idle() bool { return f.idle }
 
@@ -92,7 +96,7 @@ func (f *Frontier) update() bool {
 	for i := range f.inputs {
 		in := &f.inputs[i]
 		switch {
-		case in.ended:
+		case in.ended || in.time == MaxTime:
 			ended = min(ended, in.time)
 		case in.idle:
 			idle = true

@@ -89,28 +89,40 @@ func (m *model) step(i int, op string, at flow.Time) {
 	case "end":
 		in.ended = true
 	}
-	active, ended := m.count()
+	active, over := m.count()
 	least := flow.MaxTime
 	for _, in := range m.inputs {
-		if !in.ended && !in.idle || ended == len(m.inputs) {
+		if !in.over() && !in.idle || over == len(m.inputs) {
 			least = min(least, in.time)
 		}
 	}
-	if active > 0 || ended == len(m.inputs) {
+	if active > 0 || over == len(m.inputs) {
 		m.time = max(m.time, least)
 	}
 }
 
-func (m *model) count() (active, ended int) {
+// over says that no record will come: the end was announced at least.
+func (in modelInput) over() bool { return in.ended || in.time == flow.MaxTime }
+
+func (m *model) ended() bool {
+	for _, in := range m.inputs {
+		if !in.ended {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *model) count() (active, over int) {
 	for _, in := range m.inputs {
 		switch {
-		case in.ended:
-			ended++
+		case in.over():
+			over++
 		case !in.idle:
 			active++
 		}
 	}
-	return active, ended
+	return active, over
 }
 
 func TestFrontierAgreesWithModel(t *testing.T) {
@@ -132,11 +144,11 @@ func TestFrontierAgreesWithModel(t *testing.T) {
 			before := f.Time()
 			moved := frontierStep(f, i, op, at)
 			m.step(i, op, at)
-			active, ended := m.count()
+			active, over := m.count()
 			if f.Time() != m.time || moved != (f.Time() > before) {
 				t.Fatalf("%s %d %v: moved %t, %s; want time %v", op, i, at, moved, f.Describe(), m.time)
 			}
-			if f.Ended() != (ended == n) || f.Idle() != (active == 0 && ended < n) || f.InputEnded(i) != m.inputs[i].ended {
+			if f.Ended() != m.ended() || f.Idle() != (active == 0 && over < n) || f.InputEnded(i) != m.inputs[i].ended {
 				t.Fatalf("%s %d: %s", op, i, f.Describe())
 			}
 		}})

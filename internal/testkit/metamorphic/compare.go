@@ -20,6 +20,9 @@ func (o *Outcome) Compare(p *Pipeline, want map[ref][]Record) string {
 	for _, r := range p.sinks() {
 		chunks := o.sinks[r].results()
 		name := fmt.Sprintf("n%d.%d (%s)", r.node, r.out, p.Nodes[r.node].op.name)
+		if p.Nodes[r.node].op.net {
+			chunks = settle(chunks)
+		}
 		difference(&b, name, chunks, want[r])
 		disorder(&b, name, chunks)
 		if o.aborted > 0 {
@@ -39,6 +42,33 @@ func (o *Outcome) Compare(p *Pipeline, want map[ref][]Record) string {
 		}
 	}
 	return b.String()
+}
+
+// retracted marks, in Ord, a record that takes back another.
+const retracted = -1
+
+// settle drops pairs of a record and the one that takes it back.
+func settle(chunks []*chunk) []*chunk {
+	counts := map[Record]int{}
+	for _, c := range chunks {
+		for _, r := range c.records {
+			n := 1
+			if r.Ord == retracted {
+				r.Ord, n = 0, -1
+			}
+			counts[r] += n
+		}
+	}
+	rest := &chunk{}
+	for r, n := range counts {
+		if n < 0 {
+			r.Ord, n = retracted, -n // taken back and never given
+		}
+		for range n {
+			rest.records = append(rest.records, r)
+		}
+	}
+	return []*chunk{rest}
 }
 
 // difference compares multisets.

@@ -47,7 +47,7 @@ func DrawConfig(t *rapid.T, p *Pipeline, large bool) Config {
 		Scheduling:  rapid.Bool().Draw(t, "scheduling"),
 		Seed:        rapid.Uint64Range(1, 1<<20).Draw(t, "seed"),
 	}
-	if rapid.Bool().Draw(t, "any unbounded") {
+	if rapid.Bool().Draw(t, "any unbounded") && !p.Final() {
 		c.Unbounded = rapid.UintRange(0, 1<<p.Sources-1).Draw(t, "unbounded")
 	}
 	if c.Unbounded == 0 && !p.Timed() {

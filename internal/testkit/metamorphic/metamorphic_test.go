@@ -57,6 +57,7 @@ func TestSameResult(t *testing.T) {
 		seed, runs, epochs int
 		records            int64
 		stuck, failed      bool
+		made               = map[string]int{}
 	)
 	start := time.Now()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -66,14 +67,14 @@ func TestSameResult(t *testing.T) {
 		if !failed {
 			seed++
 		}
-		p := DrawPipeline(rt, 8)
 		large := rapid.IntRange(0, 9).Draw(rt, "large") == 9
+		p := DrawPipeline(rt, 8, large)
 		size := 150
 		if large {
 			size = 15_000
 		}
 		in := DrawInput(rt, p.Sources, size/p.Sources)
-		want := p.Eval(in)
+		want := p.Eval(in, made)
 		for range rapid.IntRange(2, 3).Draw(rt, "runs") {
 			c := DrawConfig(rt, p, large)
 			again, patience := 1, 20*time.Second
@@ -105,5 +106,11 @@ func TestSameResult(t *testing.T) {
 			}
 		}
 	})
+	for _, o := range ops {
+		if made[o.name] == 0 && n >= 500 {
+			t.Errorf("no %s has made a record: the drawing is no good", o.name)
+		}
+	}
+	t.Logf("records made: %v", made)
 	t.Logf("%d seeds, %d runs, %d records through operators, %d epochs in %v", seed, runs, records, epochs, time.Since(start).Round(time.Millisecond))
 }

@@ -13,6 +13,9 @@ import (
 var ops = []*op{
 	mapOp, filterOp, flatMapOp, tryMapOp, deadLetterOp, delayOp, unionOp, rebalanceOp, broadcastOp,
 	sumOp, sideOp, listOp, tallyOp, textOp, timerOp,
+	updateOp, asyncOp, lookupOp, reduceOp, aggregateOp, distinctOp, topOp,
+	windowOp, windowOp, countWindowOp, triggerOp, coOp, rulesOp,
+	intervalJoinOp, windowJoinOp, temporalJoinOp, innerJoinOp, outerJoinOp,
 }
 
 // sourceOp is not drawn among others; see build.source.

@@ -23,7 +23,7 @@ type node struct {
 	id int
 	op *op
 	in []ref
-	p  [3]int64 // what the op makes of them is its own
+	p  [6]int64 // what the op makes of them is its own
 	// par is the parallelism that was set, 0 for the job's. Operators on forward
 	// edges have the same, since otherwise the edge would rebalance.
 	par int
@@ -44,6 +44,11 @@ type op struct {
 	keyed bool
 	// timed: its result needs watermarks to be right.
 	timed bool
+	// small: what comes out grows with the square of what goes in.
+	small bool
+	// net: its result holds pairs that are taken back again, so that only what is
+	// left in the end is the same in every run. Nobody reads it but a sink.
+	net bool
 	// grow is how many records come out for one that goes in.
 	grow float64
 	draw func(t *rapid.T, n *node)
@@ -53,8 +58,8 @@ type op struct {
 	eval  func(n *node, in [][]Record) [][]Record
 }
 
-// DrawPipeline draws a pipeline of at most nodes ops.
-func DrawPipeline(t *rapid.T, nodes int) *Pipeline {
+// DrawPipeline draws a pipeline of at most nodes ops, for large input or not.
+func DrawPipeline(t *rapid.T, nodes int, large bool) *Pipeline {
 	p := &Pipeline{
 		Sources:   rapid.IntRange(1, 3).Draw(t, "sources"),
 		KeyGroups: rapid.SampledFrom([]int{0, 4, 7, 1000}).Draw(t, "key groups"),
@@ -63,7 +68,10 @@ func DrawPipeline(t *rapid.T, nodes int) *Pipeline {
 		p.Nodes = append(p.Nodes, &node{id: i, op: sourceOp, par: drawParallelism(t), size: 1})
 	}
 	for range rapid.IntRange(1, nodes).Draw(t, "nodes") {
-		p.draw(t, rapid.SampledFrom(ops).Draw(t, "op"))
+		o := rapid.SampledFrom(ops).Draw(t, "op")
+		if !large || !o.small {
+			p.draw(t, o)
+		}
 	}
 	return p
 }
@@ -82,13 +90,16 @@ func (p *Pipeline) draw(t *rapid.T, o *op) {
 	}
 	for range arity {
 		r := p.drawRef(t)
+		if from := p.Nodes[r.node]; from.op.net || from.global() {
+			return
+		}
 		n.in = append(n.in, r)
 		from := p.Nodes[r.node]
 		n.size += from.size
 		n.mixed = n.mixed || from.par != p.Nodes[n.in[0].node].par
 	}
 	n.size *= o.grow
-	if n.size > 12 {
+	if n.size > 12 || o.small && n.size > 6 {
 		return // records would become too many
 	}
 	n.par = p.Nodes[n.in[0].node].par
@@ -115,6 +126,15 @@ func (p *Pipeline) drawRef(t *rapid.T) ref {
 func (p *Pipeline) Timed() bool {
 	return slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op.timed })
 }
+
+// Final reports whether the result needs the end of the input.
+func (p *Pipeline) Final() bool {
+	return slices.ContainsFunc(p.Nodes, (*node).global)
+}
+
+// global reports whether n has results at the end of all time. There is no room for
+// windows behind it.
+func (n *node) global() bool { return n.op.name == windowName && n.p[2] == kindGlobal }
 
 // String is the pipeline for people, a node a line.
 func (p *Pipeline) String() string {
@@ -161,7 +181,8 @@ func (p *Pipeline) sinks() []ref {
 }
 
 // Eval is the oracle: what each sink has in the end, in an order that keeps lanes.
-func (p *Pipeline) Eval(in *Input) map[ref][]Record {
+// made is told how many records each op made.
+func (p *Pipeline) Eval(in *Input, made map[string]int) map[ref][]Record {
 	outs := make([][][]Record, len(p.Nodes))
 	for i, n := range p.Nodes {
 		if n.op == sourceOp {
@@ -173,6 +194,11 @@ func (p *Pipeline) Eval(in *Input) map[ref][]Record {
 			args[j] = outs[r.node][r.out]
 		}
 		outs[i] = n.op.eval(n, args)
+	}
+	for i, n := range p.Nodes {
+		for _, out := range outs[i] {
+			made[n.op.name] += len(out)
+		}
 	}
 	res := map[ref][]Record{}
 	for _, r := range p.sinks() {

@@ -19,6 +19,15 @@ type stopper struct {
 	do   func() // nil where nothing is to be waited for
 }
 
+// flowing says whether event time comes to a task.
+type flowing uint8
+
+const (
+	ended   flowing = iota // its input has an end, and event time comes to it
+	idle                   // it has no split, or waits behind those that have none
+	running                // it has splits without end
+)
+
 func (s *stopper) reached() bool {
 	if !s.read.Load() {
 		return false
@@ -31,28 +40,30 @@ func (s *stopper) reached() bool {
 	for _, op := range s.reg.Operators() {
 		instances[flow.OperatorID(op.ID)] = append(instances[flow.OperatorID(op.ID)], op)
 	}
-	// live are the tasks that event time comes to: sources with splits, and what is
-	// behind them.
-	live := map[task]bool{}
+	tasks := map[task]flowing{}
 	for i := range s.plan.Chains {
 		c := &s.plan.Chains[i]
 		for _, op := range instances[c.Head().ID] {
-			if len(c.Inputs) == 0 && (op.RecordsIn.Load() > 0 || !c.Head().Unbounded) {
-				live[task{c.ID, op.Subtask}] = true
+			if len(c.Inputs) == 0 && c.Head().Unbounded {
+				tasks[task{c.ID, op.Subtask}] = idle
+				if op.RecordsIn.Load() > 0 {
+					tasks[task{c.ID, op.Subtask}] = running
+				}
 			}
 		}
 		for _, in := range c.Inputs {
 			for from := range s.plan.Chain(in.FromChain).Parallelism {
 				for to := range c.Parallelism {
-					if live[task{in.FromChain, from}] && (in.Exchange.Kind != graph.Forward || from == to) {
-						live[task{c.ID, to}] = true
+					if in.Exchange.Kind != graph.Forward || from == to {
+						to := task{c.ID, to}
+						tasks[to] = max(tasks[to], tasks[task{in.FromChain, from}])
 					}
 				}
 			}
 		}
 		for _, o := range c.Operators {
 			for _, op := range instances[o.ID] {
-				if live[task{c.ID, op.Subtask}] && flow.Time(op.Watermark.Load()) < s.from {
+				if tasks[task{c.ID, op.Subtask}] != idle && flow.Time(op.Watermark.Load()) < s.from {
 					return false
 				}
 			}

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weirflow/weir/flow"
@@ -23,7 +24,16 @@ type BadRecord = operator.BadRecord
 
 // WatermarkStrategy says how records get their event time and how event time
 // advances. Make one with [Ascending], [OutOfOrder] or [CustomWatermarks].
-type WatermarkStrategy[T any] struct{ s operator.WatermarkStrategy[T] }
+//
+// A source that ends and whose splits are read one after another, as files are,
+// sends no watermark before its end, unless [WatermarkStrategy.InOrder] says that
+// it may: which records would be late would depend on which subtask reads which
+// file when. So a bounded run gives the results of complete windows, whatever the
+// parallelism; it keeps the windows' accumulators until then.
+type WatermarkStrategy[T any] struct {
+	s       operator.WatermarkStrategy[T]
+	inOrder bool
+}
 
 // Ascending is for splits whose event times never go back. timestamp computes a
 // record's event time; nil keeps the one that the source gives.
@@ -38,7 +48,7 @@ func OutOfOrder[T any](bound time.Duration, timestamp func(T) Time) WatermarkStr
 // CustomWatermarks takes a generator of the user's own, of which each split gets
 // one.
 func CustomWatermarks[T any](timestamp func(T) Time, generator func() operator.WatermarkGenerator) WatermarkStrategy[T] {
-	w := WatermarkStrategy[T]{operator.WatermarkStrategy[T]{Generator: generator}}
+	w := WatermarkStrategy[T]{s: operator.WatermarkStrategy[T]{Generator: generator}}
 	if timestamp != nil {
 		w.s.Timestamp = func(v T, _ Time) Time { return timestamp(v) }
 	}
@@ -48,6 +58,15 @@ func CustomWatermarks[T any](timestamp func(T) Time, generator func() operator.W
 // WithIdle lets the others go on when a split has been silent for d.
 func (w WatermarkStrategy[T]) WithIdle(d time.Duration) WatermarkStrategy[T] {
 	w.s.Idle = d
+	return w
+}
+
+// InOrder says that the splits of a source follow one another in event time, in
+// the order in which they are found, up to the strategy's bound: files of an hour
+// each, say. Event time then advances while they are read, also when the source is
+// bounded, and windows give their results as soon as they are complete.
+func (w WatermarkStrategy[T]) InOrder() WatermarkStrategy[T] {
+	w.inOrder = true
 	return w
 }
 
@@ -76,10 +95,15 @@ func ReadTimed[T any](p *Pipeline, src operator.Source[T], w WatermarkStrategy[T
 		return add[T](p, spec{kind: graph.KindSource, impl: &operator.Impl{}})
 	}
 	info := src.Info()
+	attrs := info.Attrs
+	if w.s.Generator != nil && !info.Unbounded && info.Assign == operator.AssignOnDemand && !w.inOrder {
+		w.s.Generator, w.s.AlignGroup = nil, ""
+		attrs = append(slices.Clip(attrs), graph.Attr{Key: "watermark", Value: "at the end"})
+	}
 	cfg := operator.SourceConfig[T]{Source: src, Watermark: w.s, Bad: so.bad}
 	name := commonOption(func(o *graph.Operator) { o.Name, o.Unbounded = info.Kind, info.Unbounded })
 	return add[T](p, spec{
-		kind: graph.KindSource, attrs: info.Attrs, opts: append([]Option{name}, so.common...),
+		kind: graph.KindSource, attrs: attrs, opts: append([]Option{name}, so.common...),
 		sides: []graph.Output{sideOutput[BadRecord]("dead-letter")}, errs: []error{validate(src)},
 		impl: &operator.Impl{
 			New: func() operator.Operator { return operator.NewSource(cfg) },

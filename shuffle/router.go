@@ -2,6 +2,7 @@ package shuffle
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/weirflow/weir/flow"
@@ -24,6 +25,7 @@ type Router[T any] struct {
 
 	// for hash
 	targets []int32 // key group → sender
+	keying  int     // records whose keys are being computed
 	hash    func(vals []T, dst []flow.Hash) []flow.Hash
 	hashes  []flow.Hash
 	// for rebalance
@@ -123,6 +125,14 @@ func (r *Router[T]) measure(n, bytes int) {
 	}
 }
 
+// Failing says, after a panic, that it was the key function's; "" where it was not.
+func (r *Router[T]) Failing() string {
+	if r.keying == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the key of one of the %d records that it sent last", r.keying)
+}
+
 func (r *Router[T]) rebalance(b *flow.Batch[T]) error {
 	n, p := len(b.Values), len(r.senders)
 	share, more := n/p, n%p
@@ -171,7 +181,9 @@ func (r *Router[T]) copyTo(i int, b *flow.Batch[T], from, to int) error {
 func (r *Router[T]) hashed(b *flow.Batch[T]) error {
 	// The hashes that a batch brings are of the key of the exchange before it: of
 	// another key, for all that is known here.
+	r.keying = len(b.Values)
 	r.hashes = r.hash(b.Values, r.hashes[:0])
+	r.keying = 0
 	hs := r.hashes[:len(b.Values)]
 	if len(b.Times) > 0 {
 		return r.hashedTimed(b, hs)

@@ -44,9 +44,17 @@ func (t *Task) panicked(p any, stack []byte) *flow.Failure {
 	return f
 }
 
-// culprit is the last operator of the chain with something in hand.
+// culprit is the last operator of the chain with something in hand, or with an
+// exchange behind it whose key function is at work.
 func (t *Task) culprit() (*node, string) {
 	for i := len(t.nodes) - 1; i >= 0; i-- {
+		for _, w := range t.nodes[i].writers {
+			if fr, ok := w.(operator.Failer); ok {
+				if doing := describe(fr.Failing); doing != "" {
+					return t.nodes[i], doing
+				}
+			}
+		}
 		if fr, ok := t.nodes[i].op.(operator.Failer); ok {
 			if doing := describe(fr.Failing); doing != "" {
 				return t.nodes[i], doing

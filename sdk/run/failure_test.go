@@ -86,6 +86,15 @@ func TestPanicInKeyedFunctionAndTimer(t *testing.T) {
 	})
 }
 
+func TestPanicInKeyFunction(t *testing.T) {
+	inAll(t, func(t *testing.T, o run.Options) {
+		p := sdk.New("p")
+		s := sdk.Map(sdk.Read(p, slice.Of(1, 0)), func(v int) int { return v }, sdk.Name("before"))
+		sdk.Write(sdk.Distinct(sdk.KeyBy(s, func(v int) int { return 10 / v })), collect.New[int]())
+		wants(t, run.Run(t.Context(), p, o), flow.DomainUser, `operator "before"`, "divide by zero", "the key of one of the")
+	})
+}
+
 func TestBadRecordFailsByDefaultAndGoesToDeadLetters(t *testing.T) {
 	parse := func(s string) (int, error) {
 		if s == "x" {

@@ -14,7 +14,7 @@
 //		}
 //	})
 //	counts := sdk.Aggregate(sdk.KeyBy(words, func(w string) string { return w }), sdk.Count[string]())
-//	sdk.Write(counts, console.Print[sdk.KeyValue[string, int64]]())
+//	sdk.Write(counts, console.Print[sdk.KeyValue[string, int64]](nil, nil))
 //
 // Mistakes are collected while the pipeline is built, and reported together by
 // [Pipeline.Graph] or when it is run; every function returns a stream that can be

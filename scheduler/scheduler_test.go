@@ -27,14 +27,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type crew struct {
 	*Scheduler
 	sync.Mutex
-	tasks    []api.Task
-	source   map[api.Task]bool
-	told     []string
-	hold     map[string]bool // by message
-	refuse   error           // of Deploy
-	ended    map[api.Task]bool
-	noMore   int
-	finished []string
+	tasks  []api.Task
+	source map[api.Task]bool
+	told   []string
+	hold   map[string]bool // by message
+	refuse error           // of Deploy
+	ended  map[api.Task]bool
+	noMore int
 }
 
 func (c *crew) note(format string, args ...any) (held bool) {

@@ -27,7 +27,6 @@ const (
 // SinkOption fits all sinks.
 type SinkOption func(*sinkSettings)
 
-func (o SinkOption) sink(s *sinkSettings)    { o(s) }
 func (o SinkOption) csvSink(s *sinkSettings) { o(s) }
 
 // CSVSinkOption is an option of [CSVSink].

@@ -53,8 +53,6 @@ type probe struct {
 	on      func(call string) error
 	keep    func(int) bool
 	failing string
-	// hold keeps watermarks back.
-	hold bool
 }
 
 func (p *probe) call(format string, args ...any) error {

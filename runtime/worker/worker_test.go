@@ -116,7 +116,6 @@ type rig struct {
 	*ledger
 	plan         *graph.Plan
 	tasks        []api.Task
-	open         int   // states that are open
 	refuse       error // of the third state
 	made, closed int
 }

@@ -55,18 +55,17 @@ func (c config) endless() bool { return c.watch || c.brokers != "" && c.until ==
 
 // source is where the clicks come from. The pipeline is the same for all.
 //
-// Files are read by one subtask, in the order of their names: what stands in the
-// next one happened later. The partitions of a topic are read side by side.
+// Files that are added to a folder are read by one subtask, in their order: what
+// stands in the next one happened later.
 func (c config) source() (operator.Source[Click], []sdk.SourceOption, error) {
 	if c.brokers == "" {
 		if c.until != "" {
 			return nil, nil, errors.New("--until is for --kafka: files have an end, unless --watch is given")
 		}
-		var opts []file.JSONOption
 		if c.watch {
-			opts = append(opts, file.Watch(time.Second))
+			return file.JSONLines[Click](c.input, file.Watch(time.Second)), []sdk.SourceOption{sdk.Parallelism(1)}, nil
 		}
-		return file.JSONLines[Click](c.input, opts...), []sdk.SourceOption{sdk.Parallelism(1)}, nil
+		return file.JSONLines[Click](c.input), nil, nil
 	}
 	var opts []kafka.SourceOption
 	switch c.until {

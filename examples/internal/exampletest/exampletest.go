@@ -11,7 +11,6 @@ package exampletest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -99,8 +98,8 @@ func JSONLines[T any](t *testing.T, records []T) []string {
 }
 
 // Lines returns the lines of all files of a folder, subtask by subtask and in the
-// order in which each was written. A file that is not in its final state fails the
-// test.
+// order in which each was written. Files that are not in their final state are left
+// out.
 func Lines(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -109,7 +108,9 @@ func Lines(t *testing.T, dir string) []string {
 	}
 	var files []string
 	for _, e := range entries {
-		files = append(files, e.Name())
+		if !strings.HasPrefix(e.Name(), ".") {
+			files = append(files, e.Name())
+		}
 	}
 	slices.SortFunc(files, func(a, b string) int { return slices.Compare(numbers(a), numbers(b)) })
 	var lines []string
@@ -160,10 +161,22 @@ func Copy(t *testing.T, dir string, files ...string) {
 	}
 }
 
-// Add writes a file under another name and renames it.
+// Add writes a file under another name and renames it. It is one of long ago also by
+// the clock of a testing/synctest bubble, so that who watches the folder takes it at
+// once.
 func Add(t *testing.T, name string, data []byte) {
 	t.Helper()
-	if err := cmp.Or(os.MkdirAll(filepath.Dir(name), 0o777), os.WriteFile(name+".tmp", data, 0o666), os.Rename(name+".tmp", name)); err != nil {
+	tmp, past := name+".tmp", time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tmp, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(tmp, past, past); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -222,5 +235,16 @@ func UnboundedNow(t *testing.T, o run.Options, build func(p *sdk.Pipeline) error
 	close(stop)
 	if err := <-ended; !errors.Is(err, run.ErrStopped) {
 		t.Fatalf("the job ended with %v, want that it was stopped", err)
+	}
+}
+
+// Wait is a step that lets some time pass.
+func Wait(d time.Duration) func() bool {
+	var since time.Time
+	return func() bool {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		return time.Since(since) >= d
 	}
 }

@@ -82,7 +82,7 @@ func (b *build) yield(r Record) {
 	}
 }
 
-// source builds a source with its input cut into splits, and drops the sentinels.
+// source builds a source with its input cut into splits.
 func (b *build) source(p *sdk.Pipeline, n *node) *sdk.Stream[Record] {
 	splits := b.in.splits(n.id, b.c.Splits, b.c.Seed)
 	timed := make([][]slice.Record[Record], len(splits))
@@ -96,6 +96,9 @@ func (b *build) source(p *sdk.Pipeline, n *node) *sdk.Stream[Record] {
 		}
 	}
 	src := &source{Source: slice.TimedSplits(timed...), c: b.c}
+	if b.c.untimed(n.id) {
+		src.Source = slice.Splits(plain(timed)...)
+	}
 	if b.c.unbounded(n.id) {
 		src.Unbounded()
 	}
@@ -107,11 +110,28 @@ func (b *build) source(p *sdk.Pipeline, n *node) *sdk.Stream[Record] {
 	if b.c.Seed%2 == 0 {
 		stamp = nil // the source's own times
 	}
+	if b.c.untimed(n.id) {
+		return b.sentinels(n, sdk.Read(p, src, opts...))
+	}
 	w := sdk.OutOfOrder(time.Duration(b.in.bound())*time.Microsecond, stamp)
 	if b.c.Align {
 		w = w.WithAlignment("all", 2*time.Millisecond)
 	}
-	s := sdk.ReadTimed(p, src, w, opts...)
+	return b.sentinels(n, sdk.ReadTimed(p, src, w, opts...))
+}
+
+func plain(timed [][]slice.Record[Record]) [][]Record {
+	splits := make([][]Record, len(timed))
+	for i, rs := range timed {
+		for _, r := range rs {
+			splits[i] = append(splits[i], r.Value)
+		}
+	}
+	return splits
+}
+
+// sentinels drops the sentinels and counts them.
+func (b *build) sentinels(n *node, s *sdk.Stream[Record]) *sdk.Stream[Record] {
 	return sdk.Filter(s, func(r Record) bool {
 		if r.Origin != sentinel {
 			return true

@@ -18,6 +18,9 @@ type Config struct {
 	Splits int
 	// Unbounded is a set of sources, by bit, that have no end.
 	Unbounded uint
+	// Untimed is a set of sources, by bit, whose records have no event time until they
+	// are given one.
+	Untimed uint
 	// OnDemand deals splits one by one instead of all at once.
 	OnDemand bool
 	// Uneven sources read runs of random length.
@@ -54,6 +57,9 @@ func DrawConfig(t *rapid.T, p *Pipeline, large bool) Config {
 		// Splits that come one after the other are late to each other.
 		c.OnDemand = rapid.Bool().Draw(t, "on demand")
 	}
+	if !p.Timed() && rapid.Bool().Draw(t, "any untimed") {
+		c.Untimed = rapid.UintRange(0, 1<<p.Sources-1).Draw(t, "untimed")
+	}
 	if large {
 		c.BatchSize = max(c.BatchSize, 64)
 		if c.Credit > 0 {
@@ -65,10 +71,12 @@ func DrawConfig(t *rapid.T, p *Pipeline, large bool) Config {
 
 func (c Config) unbounded(source int) bool { return c.Unbounded>>source&1 == 1 }
 
+func (c Config) untimed(source int) bool { return c.Untimed>>source&1 == 1 }
+
 func (c Config) anyUnbounded() bool { return c.Unbounded != 0 }
 
 // String is one line.
 func (c Config) String() string {
-	return fmt.Sprintf("run: parallelism %d, chaining %t, batch %d, credit %d, epoch every %v, splits %d, unbounded %b, on demand %t, uneven %t, align %t, yield %d, random scheduling %t, seed %d",
-		c.Parallelism, c.Chaining, c.BatchSize, c.Credit, c.Interval, c.Splits, c.Unbounded, c.OnDemand, c.Uneven, c.Align, c.Yield, c.Scheduling, c.Seed)
+	return fmt.Sprintf("run: parallelism %d, chaining %t, batch %d, credit %d, epoch every %v, splits %d, unbounded %b, untimed %b, on demand %t, uneven %t, align %t, yield %d, random scheduling %t, seed %d",
+		c.Parallelism, c.Chaining, c.BatchSize, c.Credit, c.Interval, c.Splits, c.Unbounded, c.Untimed, c.OnDemand, c.Uneven, c.Align, c.Yield, c.Scheduling, c.Seed)
 }

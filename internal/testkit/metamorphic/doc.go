@@ -26,5 +26,17 @@
 //
 // Ops are chosen so that the result is independent of how streams interleave:
 // what depends on the order of records is keyed by lane; what merges lanes does
-// not depend on their order.
+// not depend on their order. Event time is that of the input: no record is late, so
+// that what windows and timers give depends on nothing else. What is not covered:
+// processing time, late records, sources that fall silent, failures.
+//
+// How to run it:
+//
+//	go test ./internal/testkit/metamorphic                      500 seeds, from 1 on
+//	WEIR_METAMORPHIC_SEEDS=5000 go test ... -rapid.seed=7       more, and others
+//	WEIR_METAMORPHIC_PLANTS=all go test ... -run PlantedBugs    bugs on purpose
+//
+// A failure is printed when it is met, with its pipeline, input and run, and again
+// when rapid has made it small. One that depends on scheduling may not come back at
+// the same seed at once: what is printed first is the one that counts.
 package metamorphic

@@ -252,7 +252,9 @@ var textOp = &op{
 			return sdk.Processor[string, text, text]{
 				Each: func(c *sdk.Context[string], t text, out *sdk.Out[text]) {
 					b.watch.onTime(n, t.In, c.Time(), c.Watermark())
-					t.Notes = append(t.Notes, notes.Get()...)
+					for _, note := range notes.Get() {
+						t.Notes = append(t.Notes, note)
+					}
 					notes.Set(t.Notes[:1])
 					out.Emit(t)
 				},

@@ -25,9 +25,10 @@ var ErrStuck = errors.New("the run makes no progress")
 
 // watch gathers what a run itself saw to be wrong.
 type watch struct {
-	late bool // records may be late in this run
-	mu   sync.Mutex
-	said []string
+	late    bool // records may be late in this run
+	untimed bool // records may have no time
+	mu      sync.Mutex
+	said    []string
 }
 
 // blame notes that something was wrong at a node.
@@ -41,6 +42,9 @@ func (w *watch) blame(n *node, format string, args ...any) {
 
 // onTime checks that no watermark overtook the record.
 func (w *watch) onTime(n *node, r Record, at, watermark sdk.Time) {
+	if w.untimed && at == flow.MinTime {
+		return
+	}
 	if at != sdk.Time(r.Time) {
 		w.blame(n, "%v came with time %d", r, at)
 	}
@@ -61,7 +65,7 @@ type Outcome struct {
 
 // Run runs p over in as c says. patience is how long it may make no progress.
 func Run(ctx context.Context, p *Pipeline, in *Input, c Config, patience time.Duration) (*Outcome, error) {
-	o := &Outcome{watch: &watch{late: c.OnDemand}}
+	o := &Outcome{watch: &watch{late: c.OnDemand, untimed: c.Untimed != 0}}
 	b := &build{p: p, in: in, c: c, watch: o.watch, rnd: rand.New(rand.NewPCG(c.Seed, 99))}
 	sp := b.pipeline()
 	o.sinks = b.sinks

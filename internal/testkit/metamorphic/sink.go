@@ -71,7 +71,7 @@ type sinkWriter struct {
 func (w *sinkWriter) Write(b *flow.Batch[Record]) error {
 	w.open.records = append(w.open.records, b.Values...)
 	for i, r := range b.Values {
-		if int64(b.Time(i)) != r.Time {
+		if at := b.Time(i); int64(at) != r.Time && (at != flow.MinTime || !w.s.watch.untimed) {
 			w.s.watch.blame(w.s.node, "%v was written with time %d", r, b.Time(i))
 		}
 	}

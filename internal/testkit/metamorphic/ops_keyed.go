@@ -252,9 +252,7 @@ var textOp = &op{
 			return sdk.Processor[string, text, text]{
 				Each: func(c *sdk.Context[string], t text, out *sdk.Out[text]) {
 					b.watch.onTime(n, t.In, c.Time(), c.Watermark())
-					for _, note := range notes.Get() {
-						t.Notes = append(t.Notes, note)
-					}
+					t.Notes = append(t.Notes, notes.Get()...)
 					notes.Set(t.Notes[:1])
 					out.Emit(t)
 				},

@@ -17,11 +17,10 @@ import (
 var opening = time.Date(2026, 2, 28, 22, 0, 0, 0, time.UTC)
 
 var (
-	regions  = []string{"east", "north", "south", "west"}
-	products = []string{"lamp", "chair", "table", "kettle", "teapot", "rug", "clock", "mirror", "shelf", "vase"}
-	// euros is what a currency is worth at first, and other what it costs to make it.
+	regions    = []string{"east", "north", "south", "west"}
+	products   = []string{"lamp", "chair", "table", "kettle", "teapot", "rug", "clock", "mirror", "shelf", "vase"}
 	currencies = []string{"EUR", "EUR", "EUR", "USD", "USD", "GBP", "JPY"}
-	euros      = map[string]float64{"EUR": 1, "USD": 0.92, "GBP": 1.17, "JPY": 0.61}
+	worth      = map[string]float64{"EUR": 1, "USD": 0.92, "GBP": 1.17, "JPY": 0.61}
 )
 
 // makeCustomers makes 80 customers; orders are from some more.
@@ -39,7 +38,7 @@ func makeRates(r *rand.Rand) (rates []Rate) {
 	for i := range 12 {
 		at := opening.Add(time.Duration(i)*15*time.Minute - time.Second)
 		for _, currency := range []string{"EUR", "USD", "GBP", "JPY"} {
-			milli := int64(euros[currency] * 1000)
+			milli := int64(worth[currency] * 1000)
 			if currency != "EUR" {
 				milli += r.Int64N(81) - 40
 			}

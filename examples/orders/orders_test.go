@@ -74,46 +74,47 @@ func TestBounded(t *testing.T) {
 	})
 }
 
+// oneSubtask are the ways to run over input that has no end.
+var oneSubtask = []run.Options{{Parallelism: 1}, {Parallelism: 1, BatchSize: 7, NoChaining: true}}
+
 // TestHistoryThenLive has February as the history, and March comes while the job
 // runs.
 func TestHistoryThenLive(t *testing.T) {
-	exampletest.EveryWay(t, func(t *testing.T, o run.Options) {
-		live, dir := t.TempDir(), t.TempDir()
-		folders(t, live)
-		unbounded(t, o, config{history: february, live: live}, dir, live)
-		same(t, dir)
-	})
+	for _, o := range oneSubtask {
+		unbounded(t, o, config{history: february, live: emptyShop(t)}, march)
+	}
 }
 
-// TestLive has no history: all files come while the job runs.
+// TestLive has no history: all comes while the job runs.
 func TestLive(t *testing.T) {
-	exampletest.EveryWay(t, func(t *testing.T, o run.Options) {
-		live, dir := t.TempDir(), t.TempDir()
-		for _, kind := range []string{"orders", "rates"} {
-			add(t, live, kind, february)
-		}
-		unbounded(t, o, config{live: live}, dir, live)
-		same(t, dir)
-	})
+	for _, o := range oneSubtask {
+		unbounded(t, o, config{live: emptyShop(t)}, february, march)
+	}
 }
 
-// unbounded runs the job. When there are figures of February, the rates of March
-// come to the folder live, and after a while the orders.
-func unbounded(t *testing.T, o run.Options, c config, dir, live string) {
+// unbounded runs the job. Month by month, the rates come to the live folder and
+// after a while the orders.
+func unbounded(t *testing.T, o run.Options, c config, months ...string) {
 	t.Helper()
+	dir := t.TempDir()
+	var steps []func() bool
+	for _, month := range months {
+		for _, kind := range []string{"rates", "orders"} {
+			var came time.Time
+			steps = append(steps,
+				func() bool { add(t, c.live, kind, month); came = time.Now(); return true },
+				func() bool { return time.Since(came) > 5*time.Second })
+		}
+	}
 	has := func(kind string, n int) bool { return len(exampletest.Lines(t, filepath.Join(dir, kind))) >= n }
-	var ratesAt time.Time
-	exampletest.Unbounded(t, o, job(c, dir),
-		func() bool { return has("revenue", 300) },
-		func() bool { add(t, live, "rates", march); ratesAt = time.Now(); return true },
-		func() bool { return time.Since(ratesAt) > 5*time.Second },
-		func() bool { add(t, live, "orders", march); return true },
+	steps = append(steps,
 		func() bool { return has("revenue", 500) },
-		func() bool { exampletest.Add(t, filepath.Join(live, "orders", "later.jsonl"), later(t)); return true },
+		func() bool { exampletest.Add(t, filepath.Join(c.live, "orders", "later.jsonl"), later(t)); return true },
 		func() bool {
 			return !slices.ContainsFunc(results, func(kind string) bool { return !has(kind, len(exampletest.ReadGolden(t, golden(kind)))) })
-		},
-	)
+		})
+	exampletest.Unbounded(t, o, job(c, dir), steps...)
+	same(t, dir)
 }
 
 // later is an order of the next day. Where the input has no end, it tells the
@@ -126,13 +127,16 @@ func later(t *testing.T) []byte {
 	return append(line, '\n')
 }
 
-func folders(t *testing.T, dir string) {
+// emptyShop is a folder to which nothing has come.
+func emptyShop(t *testing.T) string {
 	t.Helper()
+	dir := t.TempDir()
 	for _, kind := range []string{"orders", "rates"} {
 		if err := os.MkdirAll(filepath.Join(dir, kind), 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return dir
 }
 
 // TestDirectory checks that answers are remembered, and what becomes of a customer

@@ -32,11 +32,11 @@ type Order struct {
 	Currency string    `json:"currency"`
 }
 
-// Rate is what one unit of a currency is worth from a time on.
+// Rate is what a currency is worth from a time on: its smallest unit, in euro cents.
 type Rate struct {
 	Time     time.Time `json:"time"`
 	Currency string    `json:"currency"`
-	EUR      float64   `json:"eur"`
+	Cents    float64   `json:"cents"`
 }
 
 // Sale is an order with what the dimension tables say of it.
@@ -71,7 +71,13 @@ type Missed struct {
 }
 
 const (
-	disorder   = 10 * time.Second // orders come at most so much out of order
+	disorder = 10 * time.Second // orders come at most so much out of order
+
+	// How far event time has come is for the orders to say: rates are a day behind.
+	// While there are some to read, orders wait for them, and then no longer.
+	rateDisorder = 24 * time.Hour
+	rateSilence  = 2 * time.Second
+
 	topEvery   = 10 * time.Minute
 	topSellers = 3
 )
@@ -85,11 +91,10 @@ func build(p *sdk.Pipeline, c config) error {
 	orders := sdk.ReadTimed(p, source[Order](c, "orders"),
 		sdk.OutOfOrder(disorder, func(o Order) sdk.Time { return sdk.TimeOf(o.Time) }).InOrder(), c.reading("orders")...)
 	rates := sdk.ReadTimed(p, source[Rate](c, "rates"),
-		sdk.Ascending(func(r Rate) sdk.Time { return sdk.TimeOf(r.Time) }).InOrder(), c.reading("rates")...)
-
+		sdk.OutOfOrder(rateDisorder, func(r Rate) sdk.Time { return sdk.TimeOf(r.Time) }).InOrder().WithIdle(rateSilence), c.reading("rates")...)
 	sales, missed := enrich(orders, rates, customers)
 	minutes, best := revenue(sales), sellers(sales)
-	sdk.Write(dashboard(minutes, best), console.Print[string](c.screen, nil))
+	sdk.Write(dashboard(minutes, best), console.Print[string](c.screen, nil), sdk.Parallelism(1))
 	if c.output != "" {
 		sdk.Write(minutes, file.JSONLinesSink[Revenue](filepath.Join(c.output, "revenue")))
 		sdk.Write(best, file.JSONLinesSink[Seller](filepath.Join(c.output, "sellers")))
@@ -144,7 +149,7 @@ func enrich(orders *sdk.Stream[Order], rates *sdk.Stream[Rate], customers *direc
 		sdk.LeftJoin, func(p sdk.Pair[Sale, Rate]) Sale {
 			s := p.Left
 			s.Priced = p.HasRight
-			s.Cents = int64(math.Round(float64(s.Price*s.Quantity) * p.Right.EUR))
+			s.Cents = int64(math.Round(float64(s.Price*s.Quantity) * p.Right.Cents))
 			return s
 		}, sdk.Name("convert"))
 

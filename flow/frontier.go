@@ -9,14 +9,17 @@ import (
 // the least of those that are neither idle nor ended. It never goes back.
 //
 // While all live inputs are idle the frontier is idle as a whole and keeps its
-// time: an idle input says nothing about time. Once all inputs have ended it is
-// MaxTime if the end of each was announced by MaxTime.
+// time: an idle input says nothing about time. To go on to the greatest of their
+// times, as Flink does, loses records of the others, which are about to wake as often
+// as not. Once all inputs have ended it is MaxTime if the end of each was announced
+// by MaxTime.
 //
 // MaxTime is an announcement and no time: the end of one input says nothing about
 // those that are idle and may go on. Whether an input fell idle just before or just
 // after another one's end makes no difference.
 type Frontier struct {
 	inputs []frontierInput
+	groups []bool // of each group, whether a member is active
 	time   Time
 	idle   bool
 }
@@ -24,7 +27,11 @@ type Frontier struct {
 type frontierInput struct {
 	time        Time
 	idle, ended bool
+	group       int // number in groups plus 1, 0 if in none
 }
+
+// over reports whether nothing more is expected of the input.
+func (in *frontierInput) over() bool { return in.ended || in.time == MaxTime }
 
 // NewFrontier makes a frontier of n inputs, all active at MinTime.
 func NewFrontier(n int) *Frontier {
@@ -33,6 +40,17 @@ func NewFrontier(n int) *Frontier {
 		f.inputs[i].time = MinTime
 	}
 	return f
+}
+
+// Together says that inputs [from, to) fall idle and wake together: they come from
+// the subtasks of one operator that all hear the same. One of them that is idle
+// while another is active is about to wake too, and may have older records before
+// it: it is not left out until all are idle.
+func (f *Frontier) Together(from, to int) {
+	f.groups = append(f.groups, false)
+	for i := from; i < to; i++ {
+		f.inputs[i].group = len(f.groups)
+	}
 }
 
 // Time is the combined watermark.
@@ -93,12 +111,18 @@ func (f *Frontier) InputEnded(i int) bool { return f.inputs[i].ended }
 func (f *Frontier) update() bool {
 	least, active, idle := MaxTime, false, false
 	ended := MaxTime
+	clear(f.groups)
+	for i := range f.inputs {
+		if in := &f.inputs[i]; in.group > 0 && !in.idle && !in.over() {
+			f.groups[in.group-1] = true
+		}
+	}
 	for i := range f.inputs {
 		in := &f.inputs[i]
 		switch {
-		case in.ended || in.time == MaxTime:
+		case in.over():
 			ended = min(ended, in.time)
-		case in.idle:
+		case in.idle && (in.group == 0 || !f.groups[in.group-1]):
 			idle = true
 		default:
 			active = true

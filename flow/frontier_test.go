@@ -67,8 +67,9 @@ func TestFrontierScripts(t *testing.T) {
 
 // model says the same as a Frontier, from the definition.
 type model struct {
-	inputs []modelInput
-	time   flow.Time
+	inputs   []modelInput
+	time     flow.Time
+	from, to int // the inputs that fall idle together
 }
 
 type modelInput struct {
@@ -91,14 +92,28 @@ func (m *model) step(i int, op string, at flow.Time) {
 	}
 	active, over := m.count()
 	least := flow.MaxTime
-	for _, in := range m.inputs {
-		if !in.over() && !in.idle || over == len(m.inputs) {
+	for i, in := range m.inputs {
+		if m.active(i) || over == len(m.inputs) {
 			least = min(least, in.time)
 		}
 	}
 	if active > 0 || over == len(m.inputs) {
 		m.time = max(m.time, least)
 	}
+}
+
+// active reports whether input i counts: one of those that belong together does as
+// long as any of them is not idle.
+func (m *model) active(i int) bool {
+	if m.inputs[i].over() || !m.inputs[i].idle {
+		return !m.inputs[i].over()
+	}
+	for j := m.from; j < m.to; j++ {
+		if m.from <= i && i < m.to && !m.inputs[j].over() && !m.inputs[j].idle {
+			return true
+		}
+	}
+	return false
 }
 
 // over says that no record will come: the end was announced at least.
@@ -114,11 +129,11 @@ func (m *model) ended() bool {
 }
 
 func (m *model) count() (active, over int) {
-	for _, in := range m.inputs {
+	for i, in := range m.inputs {
 		switch {
 		case in.over():
 			over++
-		case !in.idle:
+		case m.active(i):
 			active++
 		}
 	}
@@ -132,6 +147,11 @@ func TestFrontierAgreesWithModel(t *testing.T) {
 		m := &model{inputs: make([]modelInput, n), time: flow.MinTime}
 		for i := range m.inputs {
 			m.inputs[i].time = flow.MinTime
+		}
+		if rapid.Bool().Draw(t, "together") {
+			m.from = rapid.IntRange(0, n-1).Draw(t, "from")
+			m.to = rapid.IntRange(m.from+1, n).Draw(t, "to")
+			f.Together(m.from, m.to)
 		}
 		times := rapid.OneOf(rapid.Int64Range(0, 20), rapid.Just(int64(flow.MaxTime)), rapid.Just(int64(flow.MinTime)))
 		t.Repeat(map[string]func(*rapid.T){"step": func(t *rapid.T) {

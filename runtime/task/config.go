@@ -39,6 +39,9 @@ type Config struct {
 type Input struct {
 	Port flow.Port
 	Gate shuffle.Gate
+	// Together says that the producing subtasks fall idle and wake together; see
+	// flow.Frontier.
+	Together bool
 }
 
 // Output is one edge that starts in the chain.

@@ -134,6 +134,11 @@ func (t *Task) build() error {
 	}
 	t.open = max(t.channels, 1)
 	t.frontier = flow.NewFrontier(t.open)
+	for _, g := range t.gates {
+		if g.Together {
+			t.frontier.Together(g.first, g.first+g.Gate.Channels())
+		}
+	}
 	t.aligner = checkpoint.NewAligner(t.open)
 	return nil
 }

@@ -107,7 +107,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 		Listener: w.listener(uint64(w.mu.attempt), id), Rand: w.rand(n),
 	}
 	for _, in := range c.Inputs {
-		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate})
+		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: b.together(in.FromChain)})
 	}
 	for _, out := range c.Outputs {
 		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output,
@@ -119,6 +119,19 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 	}
 	b.tasks = append(b.tasks, t)
 	return nil
+}
+
+// together reports whether the subtasks of a chain fall idle and wake together: each
+// of them hears from every subtask of what is before. A source's do not; nor do
+// those that hear, by a forward exchange, from one subtask of a source only.
+func (b *builder) together(id flow.ChainID) bool {
+	c := b.w.opt.Plan.Chain(id)
+	for _, in := range c.Inputs {
+		if in.Exchange.Kind == graph.Forward && !b.together(in.FromChain) {
+			return false
+		}
+	}
+	return len(c.Inputs) > 0
 }
 
 func (b *builder) writer(ctx context.Context, out graph.ChainOutput, subtask int) (shuffle.Writer, error) {

@@ -68,7 +68,7 @@ func TestBounded(t *testing.T) {
 // TestWatch adds files while the job runs.
 func TestWatch(t *testing.T) {
 	for _, batch := range []int{0, 7} {
-		o := run.Options{Parallelism: 1, BatchSize: batch}
+		o := run.Options{Parallelism: 2, BatchSize: batch}
 		in, dir := t.TempDir(), t.TempDir()
 		exampletest.Copy(t, in, input+"/10-00.jsonl", input+"/10-15.jsonl")
 		minutes := func(n int) func() bool {

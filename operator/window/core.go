@@ -142,6 +142,16 @@ func (c *core[K, In, Acc, R]) ProcessingTime(now flow.Time) error {
 	return c.end()
 }
 
+// EndInput calls the triggers that wait for the clock: nothing more comes, so that
+// there is nothing to wait for. After a stop the records that such a trigger has not
+// covered yet would otherwise give no result.
+func (c *core[K, In, Acc, R]) EndInput(flow.Port) error {
+	if t, ok := c.engine.(interface{ triggerNow(flow.Time) }); ok {
+		t.triggerNow(flow.MaxTime - 1)
+	}
+	return c.end()
+}
+
 // Barrier stores the clock, so that after a restart late records are late still.
 func (c *core[K, In, Acc, R]) Barrier(flow.Barrier) ([]byte, error) {
 	if !c.processing {

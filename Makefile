@@ -42,6 +42,10 @@ test: ## vet, all tests, and the engine's once more with invariants and the race
 	$(call stage,tests,go test -timeout 5m ./...)
 	$(call stage,tests of the engine with invariants$(race_note),go test -timeout 8m $(race) -tags invariants $(engine))
 
+.PHONY: planted
+planted: ## plant bugs in the engine, one by one, and see that the metamorphic test finds each
+	@WEIR_METAMORPHIC_PLANTS=all go test -count=1 -v -timeout 30m -run Plant ./internal/testkit/metamorphic
+
 .PHONY: lint
 lint: $(GOLANGCI) ## format, go.mod, linters, the rules of the tree
 	$(call stage,gofmt,unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi)

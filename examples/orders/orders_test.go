@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 const (
 	february, march = "testdata/february", "testdata/march"
 	customersFile   = "testdata/customers.json"
+	shownGolden     = "testdata/golden/dashboard.txt" // the lines in their order
 )
 
 var results = []string{"revenue", "sellers", "missed"}
@@ -69,27 +69,23 @@ func TestBounded(t *testing.T) {
 		dir, screen := t.TempDir(), &bytes.Buffer{}
 		exampletest.Bounded(t, o, job(config{history: in, screen: screen}, dir))
 		same(t, dir)
-		lines := strings.Split(strings.TrimSuffix(screen.String(), "\n"), "\n")
-		exampletest.Data(t, "testdata/golden/dashboard.txt", []byte(strings.Join(lines, "\n")+"\n"))
+		exampletest.Data(t, shownGolden, screen.Bytes())
 	})
 }
-
-// oneSubtask are the ways to run over input that has no end.
-var oneSubtask = []run.Options{{Parallelism: 1}, {Parallelism: 1, BatchSize: 7, NoChaining: true}}
 
 // TestHistoryThenLive has February as the history, and March comes while the job
 // runs.
 func TestHistoryThenLive(t *testing.T) {
-	for _, o := range oneSubtask {
+	exampletest.EveryWay(t, func(t *testing.T, o run.Options) {
 		unbounded(t, o, config{history: february, live: emptyShop(t)}, march)
-	}
+	})
 }
 
 // TestLive has no history: all comes while the job runs.
 func TestLive(t *testing.T) {
-	for _, o := range oneSubtask {
+	exampletest.EveryWay(t, func(t *testing.T, o run.Options) {
 		unbounded(t, o, config{live: emptyShop(t)}, february, march)
-	}
+	})
 }
 
 // unbounded runs the job. Month by month, the rates come to the live folder and

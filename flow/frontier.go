@@ -27,7 +27,7 @@ type Frontier struct {
 type frontierInput struct {
 	time        Time
 	idle, ended bool
-	group       int // number in groups plus 1, 0 if in none
+	group       int // 0 if in none
 }
 
 // over reports whether nothing more is expected of the input.
@@ -42,14 +42,17 @@ func NewFrontier(n int) *Frontier {
 	return f
 }
 
-// Together says that inputs [from, to) fall idle and wake together: they come from
-// the subtasks of one operator that all hear the same. One of them that is idle
-// while another is active is about to wake too, and may have older records before
-// it: it is not left out until all are idle.
-func (f *Frontier) Together(from, to int) {
-	f.groups = append(f.groups, false)
+// Together says that inputs [from, to) belong to a group, numbered from 1, whose
+// members fall idle and wake together: they come from tasks that all hear the same
+// of the same sources. One of them that is idle while another is active is about to
+// wake too, and may have older records before it: it is not left out until all are
+// idle.
+func (f *Frontier) Together(group, from, to int) {
+	for len(f.groups) < group {
+		f.groups = append(f.groups, false)
+	}
 	for i := from; i < to; i++ {
-		f.inputs[i].group = len(f.groups)
+		f.inputs[i].group = group
 	}
 }
 

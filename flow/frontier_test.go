@@ -151,7 +151,7 @@ func TestFrontierAgreesWithModel(t *testing.T) {
 		if rapid.Bool().Draw(t, "together") {
 			m.from = rapid.IntRange(0, n-1).Draw(t, "from")
 			m.to = rapid.IntRange(m.from+1, n).Draw(t, "to")
-			f.Together(m.from, m.to)
+			f.Together(1, m.from, m.to)
 		}
 		times := rapid.OneOf(rapid.Int64Range(0, 20), rapid.Just(int64(flow.MaxTime)), rapid.Just(int64(flow.MinTime)))
 		t.Repeat(map[string]func(*rapid.T){"step": func(t *rapid.T) {

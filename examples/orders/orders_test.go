@@ -92,7 +92,8 @@ func TestLive(t *testing.T) {
 // after a while the orders.
 func unbounded(t *testing.T, o run.Options, c config, months ...string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir, screen := t.TempDir(), &bytes.Buffer{}
+	c.screen = screen
 	var steps []func() bool
 	for _, month := range months {
 		for _, kind := range []string{"rates", "orders"} {
@@ -111,6 +112,7 @@ func unbounded(t *testing.T, o run.Options, c config, months ...string) {
 		})
 	exampletest.Unbounded(t, o, job(c, dir), steps...)
 	same(t, dir)
+	exampletest.Data(t, shownGolden, screen.Bytes())
 }
 
 // later is an order of the next day. Where the input has no end, it tells the

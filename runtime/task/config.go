@@ -39,9 +39,9 @@ type Config struct {
 type Input struct {
 	Port flow.Port
 	Gate shuffle.Gate
-	// Together says that the producing subtasks fall idle and wake together; see
-	// flow.Frontier.
-	Together bool
+	// Together is the number of the group of inputs that fall idle and wake
+	// together, 0 where it is in none; see flow.Frontier.
+	Together int
 }
 
 // Output is one edge that starts in the chain.

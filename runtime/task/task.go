@@ -135,8 +135,8 @@ func (t *Task) build() error {
 	t.open = max(t.channels, 1)
 	t.frontier = flow.NewFrontier(t.open)
 	for _, g := range t.gates {
-		if g.Together {
-			t.frontier.Together(g.first, g.first+g.Gate.Channels())
+		if g.Together > 0 {
+			t.frontier.Together(g.Together, g.first, g.first+g.Gate.Channels())
 		}
 	}
 	t.aligner = checkpoint.NewAligner(t.open)

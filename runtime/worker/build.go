@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/flow"
@@ -106,8 +108,13 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 		BatchSize: w.opt.BatchSize, State: store, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
 		Listener: w.listener(uint64(w.mu.attempt), id), Rand: w.rand(n),
 	}
+	groups := map[string]int{} // by what the producing chain hears of
 	for _, in := range c.Inputs {
-		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: b.together(in.FromChain)})
+		heard := strings.Join(b.heard(in.FromChain), "\x00")
+		if heard != "" && groups[heard] == 0 {
+			groups[heard] = len(groups) + 1
+		}
+		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
 	}
 	for _, out := range c.Outputs {
 		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output,
@@ -121,17 +128,38 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 	return nil
 }
 
-// together reports whether the subtasks of a chain fall idle and wake together: each
-// of them hears from every subtask of what is before. A source's do not; nor do
-// those that hear, by a forward exchange, from one subtask of a source only.
-func (b *builder) together(id flow.ChainID) bool {
-	c := b.w.opt.Plan.Chain(id)
-	for _, in := range c.Inputs {
-		if in.Exchange.Kind == graph.Forward && !b.together(in.FromChain) {
-			return false
+// heard lists the sources that every subtask of a chain hears of: all of them fall
+// idle and wake together, and so do all subtasks of other chains that hear of the same
+// sources. It is empty where subtasks hear of different things: those of a source
+// itself, and those that are joined to one by forward exchanges.
+func (b *builder) heard(id flow.ChainID) []string {
+	var sources []string
+	for _, in := range b.w.opt.Plan.Chain(id).Inputs {
+		of := b.heard(in.FromChain)
+		switch {
+		case len(of) > 0:
+		case in.Exchange.Kind == graph.Forward:
+			return nil
+		default:
+			of = b.behind(in.FromChain)
 		}
+		sources = append(sources, of...)
 	}
-	return len(c.Inputs) > 0
+	slices.Sort(sources)
+	return slices.Compact(sources)
+}
+
+// behind lists the sources that a chain's records come from.
+func (b *builder) behind(id flow.ChainID) []string {
+	c := b.w.opt.Plan.Chain(id)
+	if len(c.Inputs) == 0 {
+		return []string{string(id)}
+	}
+	var sources []string
+	for _, in := range c.Inputs {
+		sources = append(sources, b.behind(in.FromChain)...)
+	}
+	return sources
 }
 
 func (b *builder) writer(ctx context.Context, out graph.ChainOutput, subtask int) (shuffle.Writer, error) {

@@ -35,6 +35,11 @@ func (b *Batch[T]) Time(i int) Time {
 // has: t is MinTime for all or for none.
 func (b *Batch[T]) Append(v T, t Time) {
 	b.Values = append(b.Values, v)
+	b.Stamp(t)
+}
+
+// Stamp gives the record added last its time: see Append, of which it is a part.
+func (b *Batch[T]) Stamp(t Time) {
 	if t != MinTime || len(b.Times) > 0 {
 		b.appendTime(t)
 	}

@@ -11,24 +11,45 @@ type Emitter[T any] struct {
 	batch flow.Batch[T]
 	limit int
 	now   flow.Time
+	timed bool // the next record may need a time; see Stamp
 	out   *Output[T]
 	err   error
 }
 
 // Bind prepares the emitter to send batches of at most limit records to out.
 func (e *Emitter[T]) Bind(out *Output[T], limit int) {
-	e.out, e.limit, e.now = out, limit, flow.MinTime
+	e.out, e.limit, e.now, e.timed = out, limit, flow.MinTime, false
 	e.batch.Values = make([]T, 0, limit)
 }
 
 // At sets the time of the records emitted from now on.
-func (e *Emitter[T]) At(t flow.Time) { e.now = t }
+func (e *Emitter[T]) At(t flow.Time) {
+	e.now = t
+	e.timed = t != flow.MinTime || len(e.batch.Times) > 0
+}
 
 // Emit sends one record behind the others.
-func (e *Emitter[T]) Emit(v T) { e.EmitAt(v, e.now) }
+func (e *Emitter[T]) Emit(v T) {
+	e.batch.Values = append(e.batch.Values, v)
+	if e.timed || len(e.batch.Values) >= e.limit {
+		e.emitted()
+	}
+}
+
+// emitted does for the record just added what most do not need; it is apart so that
+// Emit is small enough to be inlined.
+func (e *Emitter[T]) emitted() {
+	if e.timed {
+		e.batch.Stamp(e.now)
+	}
+	if len(e.batch.Values) >= e.limit {
+		e.send()
+	}
+}
 
 // EmitAt sends one record with a time of its own.
 func (e *Emitter[T]) EmitAt(v T, t flow.Time) {
+	e.timed = e.timed || t != flow.MinTime
 	e.batch.Append(v, t)
 	if len(e.batch.Values) >= e.limit {
 		e.send()

@@ -53,7 +53,8 @@ func NewBroadcastState[U comparable, V any, K comparable](s *Setup[K], name stri
 // ProcessBroadcast runs a function of the user's own on a keyed stream, together
 // with a stream of which every subtask gets every record: rules, settings, prices.
 // What those bring is kept in a [BroadcastState]. There is no order between the
-// two streams: records that come before the first rule find none.
+// two streams: records that come before the first rule find none. Rules that have
+// watermarks take part in event time; read them with [Read] where they should not.
 //
 // A function that needs no key takes a stream keyed by anything that spreads well.
 func ProcessBroadcast[K comparable, In, R, Out any](k *Keyed[K, In], rules *Stream[R],

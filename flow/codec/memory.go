@@ -2,7 +2,6 @@ package codec
 
 import (
 	"reflect"
-	"runtime"
 	"unsafe"
 )
 
@@ -16,11 +15,16 @@ type sliceHeader struct {
 // stack. It is right only where nothing that is called keeps p: nodes do not, and
 // methods of custom types get copies. The caller keeps the value alive until it
 // has been used.
+//
+// The address must never be a plain number while something is called: the stack may
+// move then, and the number with it go stale. The race detector calls something at
+// each access to memory, so that the number must not be in memory either.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
 func noescape(p unsafe.Pointer) unsafe.Pointer {
-	x := uintptr(p)
-	q := *(*unsafe.Pointer)(unsafe.Pointer(&x))
-	runtime.KeepAlive(p)
-	return q
+	return unsafe.Add(unsafe.Pointer(nil), uintptr(p))
 }
 
 // at is element k of the array at p. It is always computed from the start: a

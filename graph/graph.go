@@ -59,7 +59,7 @@ type Operator struct {
 	// Guarantee is what a sink promises: [ExactlyOnce], [AtLeastOnce], or "" if
 	// it says nothing.
 	Guarantee string `msgpack:"guarantee,omitempty"`
-	// Impl makes the operator's code: an operator.Factory. It is not part of the
+	// Impl makes the operator's code: an *operator.Impl. It is not part of the
 	// serial form; whoever runs a graph has built it in the same process.
 	Impl any `msgpack:"-"`
 }

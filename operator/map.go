@@ -120,8 +120,7 @@ func (o *flatMapper[In, Out]) Receive(b *flow.Batch[In]) error {
 }
 
 // NewTryMap makes an operator that turns each record into one other, or refuses
-// it: then the policy says what happens to it. describe shows the record in the
-// message and the dead letter.
+// it: then the policy says what happens to it.
 func NewTryMap[In, Out any](f func(In) (Out, error), p BadPolicy) Operator {
 	return &tryMapper[In, Out]{f: f, policy: p}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/state"
 )
 
@@ -119,10 +120,7 @@ var ErrUser = errors.New("user code")
 
 // Receiver takes batches of T. Inlets of operators and writers of exchanges are
 // receivers.
-type Receiver[T any] interface {
-	// Receive handles the batch before it returns; the batch is lent.
-	Receive(b *flow.Batch[T]) error
-}
+type Receiver[T any] = shuffle.Receiver[T]
 
 // Attacher is the untyped face of an [Output]: the task attaches receivers to it
 // when it builds the chain.

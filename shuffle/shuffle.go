@@ -41,8 +41,10 @@ type Sender[T any] interface {
 	Notify(f func())
 }
 
-// Receiver takes lent batches; see operator.Receiver, which it is the twin of.
+// Receiver takes batches of T: what a gate feeds, and what operators and routers
+// are.
 type Receiver[T any] interface {
+	// Receive handles the batch before it returns; the batch is lent.
 	Receive(b *flow.Batch[T]) error
 }
 

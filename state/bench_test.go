@@ -258,7 +258,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			if _, err := state.NewCells[uint64, struct{}, int64](to, d); err != nil {
 				b.Fatal(err)
 			}
-			if err := to.Restore(bytes.NewReader(buf.Bytes())); err != nil {
+			if err := to.Read(bytes.NewReader(buf.Bytes())); err != nil {
 				b.Fatal(err)
 			}
 		}

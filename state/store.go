@@ -1,9 +1,9 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/codec"
@@ -77,14 +77,23 @@ type Store interface {
 	// Register makes a state known, and loads what a snapshot held of it. The
 	// constructors call it; operators need not.
 	Register(r Resident) error
-	// Snapshot writes all states, with their schemas, in the portable form that any
-	// store can restore.
-	Snapshot(w io.Writer) error
-	// Restore adds what a snapshot holds of the store's key groups. It is called
-	// before the first record, once for each snapshot that holds some of them; what
-	// is of states that are not registered yet waits until they are. After an error
-	// the store is good for nothing but Close.
-	Restore(r io.Reader) error
+	// Restore loads, or makes ready to be loaded when it is needed, what snapshots
+	// hold of the store's key groups. It is called once, before the first Register.
+	// After an error the store is good for nothing but Close.
+	Restore(ctx context.Context, from []Saved) error
+	// Freeze ends an epoch: what the states hold now is what the snapshot will
+	// write, whatever is done to them later. It returns at once, without writing or
+	// encoding more than a bounded amount. While an earlier snapshot is neither
+	// written nor closed, Freeze waits for it.
+	Freeze(form Form) (Snapshot, error)
+	// Step does a bounded piece of the work that the store has put off, at most
+	// some tens of microseconds: encoding what was frozen, making room. It reports
+	// whether there is more at once. The task calls it between batches, and again
+	// and again when it has nothing else to do.
+	Step() (more bool)
+	// Notify sets what the store calls, on any goroutine, when Step has something to
+	// do again after it had not.
+	Notify(f func())
 	// Unclaimed is what was restored and is of no registered state. It is part of
 	// further snapshots.
 	Unclaimed() []Descriptor

@@ -142,7 +142,7 @@ func (d *drive) restart() {
 		d.t.Fatal(err)
 	}
 	d.store = memory.New(memory.Options{})
-	if err := d.store.Restore(&b); err != nil {
+	if err := d.store.Read(&b); err != nil {
 		d.t.Fatal(err)
 	}
 	d.start()

@@ -171,7 +171,7 @@ func (d *drive[In, R]) restart(t testing.TB) *memory.Store {
 		t.Fatal(err)
 	}
 	store := memory.New(memory.Options{})
-	if err := store.Restore(&b); err != nil {
+	if err := store.Read(&b); err != nil {
 		t.Fatal(err)
 	}
 	return store

@@ -106,7 +106,7 @@ func FuzzRestore(f *testing.F) {
 			if declaredFirst {
 				program(t, s, false)
 			}
-			err := s.Restore(bytes.NewReader(in))
+			err := s.Read(bytes.NewReader(in))
 			if !declaredFirst {
 				program(t, s, false)
 			}
@@ -119,7 +119,7 @@ func FuzzRestore(f *testing.F) {
 			}
 			again := New(Options{MaxParallelism: 4})
 			program(t, again, false)
-			if err := again.Restore(&b); err != nil {
+			if err := again.Read(&b); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -31,7 +31,7 @@ func TestGolden(t *testing.T) {
 	}
 	s := New(Options{MaxParallelism: 4})
 	program(t, s, false)
-	if err := s.Restore(bytes.NewReader(got)); err != nil {
+	if err := s.Read(bytes.NewReader(got)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -71,18 +71,23 @@ func (s *Store) claim(r state.Resident) error {
 	return nil
 }
 
-// Restore adds what a snapshot holds of the store's key groups.
-func (s *Store) Restore(r io.Reader) error {
+// Read adds what a stream of the portable form holds of the store's key groups.
+func (s *Store) Read(r io.Reader) error {
+	return s.read(r, func(flow.OperatorID) bool { return true })
+}
+
+// read adds the states of the operators that takes says.
+func (s *Store) read(r io.Reader, takes func(flow.OperatorID) bool) error {
 	if s.err != nil {
 		return s.err
 	}
-	if err := s.restore(&sections{r: r}); err != nil {
+	if err := s.restore(&sections{r: r}, takes); err != nil {
 		return s.fail(fmt.Errorf("state/memory: restore: %w", err))
 	}
 	return nil
 }
 
-func (s *Store) restore(in *sections) error {
+func (s *Store) restore(in *sections, takes func(flow.OperatorID) bool) error {
 	var start [len(magic)]byte
 	if _, err := io.ReadFull(in.r, start[:]); err != nil {
 		return short(err)
@@ -107,7 +112,7 @@ func (s *Store) restore(in *sections) error {
 		return fmt.Errorf("%w: it was made with max parallelism %d and cannot be read with %d; "+
 			"the number is fixed for the life of a job's state", state.ErrIncompatible, head.MaxParallelism, s.opts.MaxParallelism)
 	}
-	loaders, err := s.loaders(&head)
+	loaders, err := s.loaders(&head, takes)
 	if err != nil {
 		return err
 	}
@@ -138,7 +143,7 @@ func (s *Store) restore(in *sections) error {
 }
 
 // loaders finds, for each state of a snapshot, who takes its entries.
-func (s *Store) loaders(head *header) (map[uint16]state.Loader, error) {
+func (s *Store) loaders(head *header, takes func(flow.OperatorID) bool) (map[uint16]state.Loader, error) {
 	loaders := make(map[uint16]state.Loader, len(head.States))
 	seen := make(map[state.Descriptor]bool, len(head.States))
 	for i := range head.States {
@@ -149,6 +154,10 @@ func (s *Store) loaders(head *header) (map[uint16]state.Loader, error) {
 			return nil, corrupt("header: %s is there twice, or its id", d)
 		}
 		seen[name] = true
+		if !takes(d.Operator) {
+			loaders[h.ID] = dropped{}
+			continue
+		}
 		l, err := s.loader(d, h.schema())
 		if err != nil {
 			return nil, err

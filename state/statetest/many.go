@@ -1,7 +1,6 @@
 package statetest
 
 import (
-	"bytes"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -61,18 +60,14 @@ func testMany(t *testing.T, open Open) {
 		t.Errorf("%d cells of 32 bytes are said to take %d bytes", len(model), big)
 	}
 	snap := func() []byte {
-		var b bytes.Buffer
-		if err := s.Snapshot(&b); err != nil {
-			t.Fatal(err)
-		}
-		return b.Bytes()
+		return must(save(s))
 	}
 	b := snap()
 	half := open(t, flow.DefaultMaxParallelism, flow.RangeOf(flow.DefaultMaxParallelism, 2, 1))
-	hc := declare(half)
-	if err := half.Restore(bytes.NewReader(b)); err != nil {
+	if err := load(half, b); err != nil {
 		t.Fatal(err)
 	}
+	hc := declare(half)
 	halfModel := map[kn[uint64, window]]int64{}
 	for e, v := range model {
 		if half.KeyGroups().Contains(flow.KeyGroupOf(hash(e.k), flow.DefaultMaxParallelism)) {
@@ -185,7 +180,7 @@ func testRefused(t *testing.T, open Open) {
 	for k := range uint64(20) {
 		c.Put(hashOf(k), k, struct{}{}, 1)
 	}
-	if err := part.Snapshot(&bytes.Buffer{}); err == nil {
+	if _, err := save(part); err == nil {
 		t.Error("keys of other tasks are taken silently")
 	}
 }

@@ -9,7 +9,6 @@
 package statetest
 
 import (
-	"bytes"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -109,7 +108,7 @@ func rescale(rt *rapid.T, t *testing.T, open Open, sub subject, s state.Store, m
 			continue // fewer key groups than tasks
 		}
 		part := open(t, maxParallelism, groups)
-		restore(rt, part, sub, rapid.Bool().Draw(rt, "declared first"), whole)
+		restore(rt, part, sub, whole)
 		sub.check(rt, maxParallelism, groups)
 		parts = append(parts, snapshot(rt, part))
 		if err := part.Close(); err != nil {
@@ -120,33 +119,24 @@ func rescale(rt *rapid.T, t *testing.T, open Open, sub subject, s state.Store, m
 		rt.Fatal(err)
 	}
 	one := open(t, maxParallelism, all(maxParallelism))
-	restore(rt, one, sub, rapid.Bool().Draw(rt, "declared first"), parts...)
+	restore(rt, one, sub, parts...)
 	return one
 }
 
 func snapshot(rt *rapid.T, s state.Store) []byte {
-	var b bytes.Buffer
-	if err := s.Snapshot(&b); err != nil {
+	b, err := save(s)
+	if err != nil {
 		rt.Fatal(err)
 	}
-	return b.Bytes()
+	return b
 }
 
-func restore(rt *rapid.T, s state.Store, sub subject, declaredFirst bool, parts ...[]byte) {
-	if declaredFirst {
-		if err := sub.declare(s); err != nil {
-			rt.Fatal(err)
-		}
+func restore(rt *rapid.T, s state.Store, sub subject, parts ...[]byte) {
+	if err := load(s, parts...); err != nil {
+		rt.Fatal(err)
 	}
-	for _, p := range parts {
-		if err := s.Restore(bytes.NewReader(p)); err != nil {
-			rt.Fatal(err)
-		}
-	}
-	if !declaredFirst {
-		if err := sub.declare(s); err != nil {
-			rt.Fatal(err)
-		}
+	if err := sub.declare(s); err != nil {
+		rt.Fatal(err)
 	}
 	if u := s.Unclaimed(); len(u) > 0 {
 		rt.Fatalf("unclaimed: %v", u)

@@ -25,11 +25,7 @@ func written(t *testing.T, open Open) []byte {
 	l.Append(hashOf("a"), "a", 1, 2, 3)
 	tm := must(state.NewTimers[string, struct{}](s, desc("timers")))
 	tm.Add(hashOf("a"), "a", struct{}{}, 17)
-	var b bytes.Buffer
-	if err := s.Snapshot(&b); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return must(save(s))
 }
 
 // testEvolution reads a snapshot with types that have changed.
@@ -40,63 +36,42 @@ func testEvolution(t *testing.T, open Open) {
 		Count int64
 		Added float64
 	}
-	for _, declaredFirst := range []bool{true, false} {
-		s := open(t, 8, all(8))
-		var c *state.Cells[string, struct{}, now]
-		declare := func() { c = must(state.NewCells[string, struct{}, now](s, desc("cells"))) }
-		if declaredFirst {
-			declare()
-		}
-		if err := s.Restore(bytes.NewReader(snap)); err != nil {
-			t.Fatal(err)
-		}
-		if !declaredFirst {
-			declare()
-		}
-		want := now{"name of b", 1, 0}
-		if v := c.Find(hashOf("b"), "b", struct{}{}); v == nil || *v != want || c.Len() != 3 {
-			t.Errorf("restored %v of %d, want %v of 3", v, c.Len(), want)
-		}
-
-		s = open(t, 8, all(8))
-		other := func() (err error) {
-			_, err = state.NewCells[string, struct{}, []int](s, desc("cells"))
-			return err
-		}
-		err := refusedBy(t, s, snap, declaredFirst, other)
-		if !errors.Is(err, state.ErrIncompatible) {
-			t.Errorf("another type of value: %v", err)
-		}
-		s = open(t, 8, all(8))
-		err = refusedBy(t, s, snap, declaredFirst, func() (err error) {
-			_, err = state.NewLists[string, int](s, desc("cells"))
-			return err
-		})
-		if !errors.Is(err, state.ErrIncompatible) {
-			t.Errorf("another kind of state: %v", err)
-		}
+	s := open(t, 8, all(8))
+	if err := load(s, snap); err != nil {
+		t.Fatal(err)
 	}
-	if err := open(t, 9, all(9)).Restore(bytes.NewReader(snap)); !errors.Is(err, state.ErrIncompatible) {
+	c := must(state.NewCells[string, struct{}, now](s, desc("cells")))
+	want := now{"name of b", 1, 0}
+	if v := c.Find(hashOf("b"), "b", struct{}{}); v == nil || *v != want || c.Len() != 3 {
+		t.Errorf("restored %v of %d, want %v of 3", v, c.Len(), want)
+	}
+	err := refusedBy(t, open(t, 8, all(8)), snap, func(s state.Store) (err error) {
+		_, err = state.NewCells[string, struct{}, []int](s, desc("cells"))
+		return err
+	})
+	if !errors.Is(err, state.ErrIncompatible) {
+		t.Errorf("another type of value: %v", err)
+	}
+	err = refusedBy(t, open(t, 8, all(8)), snap, func(s state.Store) (err error) {
+		_, err = state.NewLists[string, int](s, desc("cells"))
+		return err
+	})
+	if !errors.Is(err, state.ErrIncompatible) {
+		t.Errorf("another kind of state: %v", err)
+	}
+	if err := load(open(t, 9, all(9)), snap); !errors.Is(err, state.ErrIncompatible) {
 		t.Errorf("another max parallelism: %v", err)
 	}
 }
 
-// refusedBy restores and declares, and returns the error that one of them gives
+// refusedBy restores and declares, and returns the error that the declaration gives
 // and the store keeps.
-func refusedBy(t *testing.T, s state.Store, snap []byte, declaredFirst bool, declare func() error) error {
+func refusedBy(t *testing.T, s state.Store, snap []byte, declare func(state.Store) error) error {
 	t.Helper()
-	var err error
-	if declaredFirst {
-		if err := declare(); err != nil {
-			t.Fatal(err)
-		}
-		err = s.Restore(bytes.NewReader(snap))
-	} else {
-		if err := s.Restore(bytes.NewReader(snap)); err != nil {
-			t.Fatal(err)
-		}
-		err = declare()
+	if err := load(s, snap); err != nil {
+		t.Fatal(err)
 	}
+	err := declare(s)
 	if err != nil && !errors.Is(s.Err(), err) {
 		t.Errorf("the store's Err is %v after %v", s.Err(), err)
 	}
@@ -106,7 +81,7 @@ func refusedBy(t *testing.T, s state.Store, snap []byte, declaredFirst bool, dec
 // testUnclaimed carries states through a store whose program does not know them.
 func testUnclaimed(t *testing.T, open Open) {
 	s := open(t, 8, all(8))
-	if err := s.Restore(bytes.NewReader(written(t, open))); err != nil {
+	if err := load(s, written(t, open)); err != nil {
 		t.Fatal(err)
 	}
 	l := must(state.NewLists[string, int](s, desc("lists")))
@@ -114,12 +89,9 @@ func testUnclaimed(t *testing.T, open Open) {
 	if u := s.Unclaimed(); len(u) != 2 || u[0].Name != "cells" || u[1].Name != "timers" {
 		t.Errorf("unclaimed: %v", u)
 	}
-	var b bytes.Buffer
-	if err := s.Snapshot(&b); err != nil {
-		t.Fatal(err)
-	}
+	b := must(save(s))
 	s = open(t, 8, all(8))
-	if err := s.Restore(&b); err != nil {
+	if err := load(s, b); err != nil {
 		t.Fatal(err)
 	}
 	l = must(state.NewLists[string, int](s, desc("lists")))
@@ -132,11 +104,11 @@ func testUnclaimed(t *testing.T, open Open) {
 	}
 	// The same key groups twice: two snapshots that do not belong together.
 	s = open(t, 8, all(8))
-	must(state.NewLists[string, int](s, desc("lists")))
-	if err := s.Restore(bytes.NewReader(written(t, open))); err != nil {
-		t.Fatal(err)
+	err := load(s, written(t, open), written(t, open))
+	if err == nil {
+		_, err = state.NewLists[string, int](s, desc("lists"))
 	}
-	if err := s.Restore(bytes.NewReader(written(t, open))); !errors.Is(err, state.ErrCorrupt) {
+	if !errors.Is(err, state.ErrCorrupt) {
 		t.Errorf("restored twice: %v", err)
 	}
 }
@@ -147,8 +119,11 @@ func testDamaged(t *testing.T, open Open) {
 	refuse := func(b []byte, what string, at int) {
 		t.Helper()
 		s := open(t, 8, all(8))
-		must(state.NewLists[string, int](s, desc("lists")))
-		if err := s.Restore(bytes.NewReader(b)); !errors.Is(err, state.ErrCorrupt) {
+		err := load(s, b)
+		if err == nil {
+			_, err = state.NewLists[string, int](s, desc("lists"))
+		}
+		if !errors.Is(err, state.ErrCorrupt) {
 			t.Errorf("%s at byte %d of %d: %v", what, at, len(snap), err)
 		}
 		if s.Err() == nil {

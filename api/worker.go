@@ -67,6 +67,11 @@ type Deploy struct {
 	Job     string
 	Attempt uint64
 	Tasks   []Task
+	// Epoch is the epoch that the attempt was restored from, 0 if it starts anew.
+	Epoch uint64
+	// Restore is what each of Tasks starts from: checkpoint.TaskRestore, encoded; nil
+	// where there is nothing. It is empty or as long as Tasks.
+	Restore [][]byte
 }
 
 // InjectBarrier starts an epoch at source tasks.
@@ -185,6 +190,16 @@ type Prepared struct {
 	Operator string
 	Epoch    uint64
 	Data     []byte
+	Files    []File
+	Records  int64
+}
+
+// File is a file in checkpoint storage; see checkpoint.File.
+type File struct {
+	Name string
+	Blob string
+	Size int64
+	CRC  uint32
 }
 
 // Ack is sent once for each task and epoch.
@@ -193,6 +208,9 @@ type Ack struct {
 	Task     Task
 	Epoch    uint64
 	Prepared []Prepared
+	// Snapshot is what the task saved: checkpoint.TaskSnapshot, encoded; nil where
+	// nothing is saved.
+	Snapshot []byte
 }
 
 // Decline is sent when an epoch can no longer be aligned at a task.

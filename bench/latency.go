@@ -76,8 +76,10 @@ type latencySink struct {
 	ages  []int64
 }
 
-func (s *latencySink) Info() operator.SinkInfo                { return operator.SinkInfo{Kind: "latency"} }
-func (s *latencySink) Committer() (operator.Committer, error) { return nil, nil }
+func (s *latencySink) Info() operator.SinkInfo { return operator.SinkInfo{Kind: "latency"} }
+func (s *latencySink) Committer(*operator.CommitterContext) (operator.Committer, error) {
+	return nil, nil
+}
 
 func (s *latencySink) Writer(*operator.WriterContext) (operator.Writer[floor.Event], error) {
 	return &latencyWriter{sink: s, ages: make([]int64, 0, 1<<20)}, nil

@@ -20,8 +20,10 @@ type checkSink[T any] struct {
 	first   time.Time // of the first record
 }
 
-func (s *checkSink[T]) Info() operator.SinkInfo                { return operator.SinkInfo{Kind: "check"} }
-func (s *checkSink[T]) Committer() (operator.Committer, error) { return nil, nil }
+func (s *checkSink[T]) Info() operator.SinkInfo { return operator.SinkInfo{Kind: "check"} }
+func (s *checkSink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) {
+	return nil, nil
+}
 
 func (s *checkSink[T]) Writer(*operator.WriterContext) (operator.Writer[T], error) {
 	return &checkWriter[T]{sink: s}, nil

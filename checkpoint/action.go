@@ -28,6 +28,8 @@ type InjectBarrier struct {
 type Commit struct {
 	Barrier   flow.Barrier
 	Operators []OperatorCommit
+	// Snapshots are those of all tasks, in the order of their names.
+	Snapshots []TaskSnapshot
 }
 
 // OperatorCommit is what one operator has to commit, by epoch and then by

@@ -27,6 +27,8 @@ type Ack struct {
 	// yet told to be committed: [Prepared.For]. One without an Epoch counts as
 	// prepared for the acknowledged one. The coordinator keeps the slice.
 	Committables []Committable
+	// Snapshot is what the task saved, nil where nothing is saved.
+	Snapshot *TaskSnapshot
 }
 
 // Decline is a task's word that it can't do its part of Epoch.
@@ -78,6 +80,7 @@ type epoch struct {
 	acked        []bool
 	missing      int
 	committables []Committable
+	snapshots    []TaskSnapshot
 	committing   bool
 }
 
@@ -173,6 +176,9 @@ func (c *Coordinator) Ack(a Ack, _ flow.Time) ([]Action, error) {
 	e.acked[i] = true
 	e.missing--
 	e.committables = append(e.committables, a.Committables...)
+	if a.Snapshot != nil {
+		e.snapshots = append(e.snapshots, *a.Snapshot)
+	}
 	return c.commitNext(nil), nil
 }
 

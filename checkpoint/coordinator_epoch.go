@@ -72,7 +72,11 @@ func (c *Coordinator) commitNext(acts []Action) []Action {
 	slices.SortStableFunc(cs, func(a, b Committable) int {
 		return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Subtask, b.Subtask))
 	})
-	commit := Commit{Barrier: e.barrier}
+	commit := Commit{Barrier: e.barrier, Snapshots: e.snapshots}
+	e.snapshots = nil
+	slices.SortFunc(commit.Snapshots, func(a, b TaskSnapshot) int {
+		return cmp.Or(cmp.Compare(a.Chain, b.Chain), cmp.Compare(a.Subtask, b.Subtask))
+	})
 	for len(cs) > 0 {
 		n := 1
 		for n < len(cs) && cs[n].Operator == cs[0].Operator {

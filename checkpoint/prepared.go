@@ -17,6 +17,10 @@ type Committable struct {
 	// that was aborted, with a later one.
 	Epoch flow.Epoch
 	Data  []byte
+	// Files are those in checkpoint storage that Data refers to.
+	Files []File
+	// Records is how many records the sink's subtask has made part of it.
+	Records int64
 }
 
 // String is "operator/subtask@epoch(length)".

@@ -134,7 +134,7 @@ func (r *script) runCoordinator(t *testing.T, d *datadriven.TestData, out *strin
 				}
 				cs = append(cs, c)
 			}
-			a, e := r.co.Ack(Ack{flow.Attempt(attempt), flow.TaskID{Chain: flow.ChainID(name)}, flow.Epoch(epoch), cs}, r.now)
+			a, e := r.co.Ack(Ack{flow.Attempt(attempt), flow.TaskID{Chain: flow.ChainID(name)}, flow.Epoch(epoch), cs, nil}, r.now)
 			acts, err = append(acts, a...), errors.Join(err, e)
 		}
 	case "decline":

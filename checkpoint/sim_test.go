@@ -234,7 +234,7 @@ func (s *sim) take(i int, keep bool) error {
 		m.task.done = m.task.done || m.barrier.Kind == flow.BarrierFinal
 	case "ack":
 		m.task.acked[m.barrier.Epoch] = true
-		acts, err = s.co.Ack(Ack{1, m.task.id, m.barrier.Epoch, slices.Clone(m.cs)}, s.now)
+		acts, err = s.co.Ack(Ack{1, m.task.id, m.barrier.Epoch, slices.Clone(m.cs), nil}, s.now)
 	case "decline":
 		acts, err = s.co.Decline(Decline{1, m.task.id, m.barrier.Epoch, m.reason}, s.now)
 	case "committed":

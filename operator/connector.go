@@ -158,6 +158,13 @@ type SourceImpl struct {
 	AlignDrift time.Duration
 }
 
+// EpochReader is implemented by readers that tell the outside how far the job has
+// come, once that is sure: a group's offsets. Committed is called with the newest
+// committed epoch; positions are those of the Snapshot for that epoch.
+type EpochReader interface {
+	Committed(e flow.Epoch, splits []Split) error
+}
+
 // SplitReceiver is implemented by source operators: the task passes on what the
 // job's side decides.
 type SplitReceiver interface {
@@ -173,6 +180,8 @@ type SplitReceiver interface {
 	Align(group string, t flow.Time) error
 	// Stop ends the source before its time: nothing more is read.
 	Stop() error
+	// Splits returns the splits in hand with their positions, in the order of ids.
+	Splits() ([]Split, error)
 	// Pull reads one batch and sends it on. It reports when to be called again,
 	// and whether the source has ended.
 	Pull() (Pulled, error)
@@ -198,8 +207,8 @@ type Sink[T any] interface {
 	// Writer makes the task's side of one subtask.
 	Writer(ctx *WriterContext) (Writer[T], error)
 	// Committer makes the job's side, or returns nil where there is nothing to
-	// commit.
-	Committer() (Committer, error)
+	// commit. It may also be a [Recoverer] and an [Auditor].
+	Committer(ctx *CommitterContext) (Committer, error)
 }
 
 // SinkInfo describes a sink to the planner and to people.
@@ -225,6 +234,8 @@ type WriterContext struct {
 	Now         func() flow.Time
 	// WakeAt asks for a call of Tick at t.
 	WakeAt func(t flow.Time)
+	// Staging keeps files for the committer.
+	Staging Staging
 }
 
 // Writer is the task's side of a sink, on the task's goroutine.
@@ -254,5 +265,5 @@ type Committer interface {
 
 // SinkImpl is a sink operator's job side; see [Impl].
 type SinkImpl struct {
-	Committer func() (Committer, error)
+	Committer func(*CommitterContext) (Committer, error)
 }

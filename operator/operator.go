@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/shuffle"
@@ -68,6 +69,10 @@ type Context struct {
 	Metrics *obs.Operator
 	Log     *slog.Logger
 	Task    Task
+	// Restored is the epoch that the job was restored from, 0 where it starts anew.
+	Restored flow.Epoch
+	// Staging keeps files of sinks with the epochs.
+	Staging Staging
 }
 
 // Task is what a running task offers to its operators.
@@ -110,6 +115,13 @@ type Idler interface{ Idle() error }
 // task is not idle, whatever its inputs are: a record that leaves behind the idleness
 // would find that event time has gone on without it.
 type Holder interface{ Holding() bool }
+
+// Stager is implemented by sink operators: Staged is called after a Barrier that
+// returned something, and tells which staged files and how many records are part of
+// it.
+type Stager interface {
+	Staged() (files []checkpoint.File, records int64)
+}
 
 // Positioner is implemented by sources: Where describes the position of the last
 // record read, for messages.

@@ -1,6 +1,11 @@
 package operator
 
-import "github.com/weirflow/weir/flow"
+import (
+	"context"
+
+	"github.com/weirflow/weir/checkpoint"
+	"github.com/weirflow/weir/flow"
+)
 
 // NewSink makes the instance of a sink.
 func NewSink[T any](target Sink[T]) Operator { return &sink[T]{target: target} }
@@ -10,6 +15,9 @@ type sink[T any] struct {
 	target Sink[T]
 	writer Writer[T]
 	cursor Cursor[T]
+
+	staged  []checkpoint.File // since the last Staged
+	records int64             // since the last Staged
 }
 
 func (s *sink[T]) Inlet(flow.Port) any { return s }
@@ -21,7 +29,7 @@ func (s *sink[T]) Open(ctx *Context) error {
 	w, err := s.target.Writer(&WriterContext{
 		Context: ctx.Task.Context(), Job: ctx.Job, Attempt: ctx.Attempt, Operator: ctx.Operator, Name: ctx.Name,
 		Subtask: ctx.Subtask, Parallelism: ctx.Parallelism, Log: ctx.Log, Metrics: ctx.Metrics, Now: ctx.Task.Now,
-		WakeAt: func(t flow.Time) { ctx.Task.WakeAt(s, t) },
+		WakeAt: func(t flow.Time) { ctx.Task.WakeAt(s, t) }, Staging: &sinkStaging[T]{ctx.Staging, s},
 	})
 	if err != nil {
 		return external(err)
@@ -32,6 +40,7 @@ func (s *sink[T]) Open(ctx *Context) error {
 
 func (s *sink[T]) Receive(b *flow.Batch[T]) error {
 	s.Metrics.RecordsIn.Add(int64(len(b.Values)))
+	s.records += int64(len(b.Values))
 	s.cursor.Enter(b)
 	if err := s.writer.Write(b); err != nil {
 		return external(err)
@@ -54,4 +63,38 @@ func (s *sink[T]) Close() error {
 		return nil
 	}
 	return external(s.writer.Close())
+}
+
+// Staged is what has become part of what the writer has prepared last.
+func (s *sink[T]) Staged() (files []checkpoint.File, records int64) {
+	files, records = s.staged, s.records
+	s.staged, s.records = nil, 0
+	return files, records
+}
+
+// sinkStaging notes which files a writer has made.
+type sinkStaging[T any] struct {
+	Staging
+	s *sink[T]
+}
+
+func (g *sinkStaging[T]) Create(ctx context.Context, name string) (StagedWriter, error) {
+	w, err := g.Staging.Create(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &sinkStaged[T]{w, g.s}, nil
+}
+
+type sinkStaged[T any] struct {
+	StagedWriter
+	s *sink[T]
+}
+
+func (w *sinkStaged[T]) Commit() (checkpoint.File, error) {
+	f, err := w.StagedWriter.Commit()
+	if err == nil {
+		w.s.staged = append(w.s.staged, f)
+	}
+	return f, err
 }

@@ -134,7 +134,11 @@ func (c *committers) committer(op flow.OperatorID) (operator.Committer, error) {
 		return nil, fmt.Errorf("operator %q has prepared something to commit but has no committer", op)
 	}
 	var k operator.Committer
-	err := guard(func() (err error) { k, err = impl.Committer(); return err })
+	err := guard(func() (err error) {
+		k, err = impl.Committer(&operator.CommitterContext{
+			Job: c.s.opt.Job, Attempt: c.s.machine.Attempt(), Operator: op, Name: c.name[op], Log: c.s.opt.Log})
+		return err
+	})
 	if err == nil && k == nil {
 		err = fmt.Errorf("operator %q has prepared something to commit but has no committer", op)
 	}

@@ -34,7 +34,7 @@ func (s *Sink[T]) Writer(*operator.WriterContext) (operator.Writer[T], error) {
 }
 
 // Committer returns nil.
-func (*Sink[T]) Committer() (operator.Committer, error) { return nil, nil }
+func (*Sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 
 type writer[T any] struct{ sink *Sink[T] }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirflow/weir/connector/blackhole"
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
 )
 
 func TestCounts(t *testing.T) {
@@ -31,7 +32,7 @@ func TestCounts(t *testing.T) {
 	if s.Count() != 800 {
 		t.Fatal(s.Count())
 	}
-	if c, err := s.Committer(); c != nil || err != nil {
+	if c, err := s.Committer(&operator.CommitterContext{}); c != nil || err != nil {
 		t.Fatal(c, err)
 	}
 }

@@ -184,7 +184,9 @@ func (s *Sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error
 }
 
 // Committer makes the job's side.
-func (s *Sink[T]) Committer() (operator.Committer, error) { return committer[T]{s}, nil }
+func (s *Sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) {
+	return committer[T]{s}, nil
+}
 
 // reserve counts n records more, if the cap allows.
 func (s *Sink[T]) reserve(n int) error {

@@ -41,7 +41,7 @@ func prepare(t *testing.T, w operator.Writer[int], e flow.Epoch) []byte {
 
 func commit(t *testing.T, s *collect.Sink[int], e flow.Epoch, prepared ...[]byte) {
 	t.Helper()
-	c, err := s.Committer()
+	c, err := s.Committer(&operator.CommitterContext{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestFailedAttemptLeavesNothing(t *testing.T) {
 	write(t, w, 5, 6) // only if nothing of the first attempt counts
 	commit(t, s, 4, prepare(t, w, 4))
 	expect(t, s, 1, 2, 3, 4, 5, 6)
-	c, _ := s.Committer()
+	c, _ := s.Committer(&operator.CommitterContext{})
 	if err := c.Commit(t.Context(), 2, [][]byte{p2}); err == nil || !strings.Contains(err.Error(), "epoch 2: 1 records of subtask 0") {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestOtherSinksChunksAreMissing(t *testing.T) {
 	if s.Missing() != 2 || s.Len() != 0 {
 		t.Fatal(s.Missing(), s.Len())
 	}
-	c, _ := s.Committer()
+	c, _ := s.Committer(&operator.CommitterContext{})
 	if err := c.Commit(t.Context(), 7, [][]byte{{0xc1}}); err == nil || !strings.Contains(err.Error(), "epoch 7") {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestWait(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				c, _ := s.Committer()
+				c, _ := s.Committer(&operator.CommitterContext{})
 				if err := c.Commit(ctx, e, [][]byte{p}); err != nil {
 					t.Error(err)
 				}

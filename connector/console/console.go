@@ -59,7 +59,7 @@ func (s *sink[T]) Writer(*operator.WriterContext) (operator.Writer[T], error) {
 	return &writer[T]{sink: s}, nil
 }
 
-func (*sink[T]) Committer() (operator.Committer, error) { return nil, nil }
+func (*sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 
 // print writes whole lines. The lock is held while writing: it is there to keep
 // the lines of one buffer together.

@@ -113,7 +113,7 @@ func ExampleJSONLinesSink() {
 		fmt.Println(len(files), "files")
 	}
 	list()
-	c, err := sink.Committer()
+	c, err := sink.Committer(&operator.CommitterContext{})
 	check(err)
 	check(c.Commit(context.Background(), 1, [][]byte{prepared}))
 	list()

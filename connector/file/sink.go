@@ -198,7 +198,7 @@ func (s *Sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error
 }
 
 // Committer makes the job's side.
-func (s *Sink[T]) Committer() (operator.Committer, error) {
+func (s *Sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) {
 	if s.err != nil {
 		return nil, s.err
 	}

@@ -105,7 +105,7 @@ func TestSinkCommit(t *testing.T) {
 	if v := visible(tree(t, mem, "/out")); len(v) > 0 {
 		t.Errorf("visible before the commit: %q", v)
 	}
-	c := must[operator.Committer](t)(sink.Committer())
+	c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
 	for range 3 {
 		ok(t, c.Commit(context.Background(), 1, [][]byte{p1, nil}))
 	}
@@ -146,7 +146,7 @@ func TestSinkPowerCut(t *testing.T) {
 		part := func(s string) string { return s[:1] }
 		sink := TextSink("/a/out", sinkFS(mem)).PartitionBy(part)
 		w := must[operator.Writer[string]](t)(sink.Writer(writerContext(0, 1)))
-		c := must[operator.Committer](t)(sink.Committer())
+		c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
 		var want []string
 		for epoch := flow.Epoch(1); epoch <= 2; epoch++ {
 			ok(t, w.Write(batch(fmt.Sprint("x", epoch), fmt.Sprint("y", epoch))))
@@ -169,7 +169,7 @@ func TestSinkPowerCut(t *testing.T) {
 				inj := &errorfs.Counter{Injector: errorfs.OnIndex(int32(rng.IntN(12)))}
 				broken := *sink
 				broken.set.testing.fs = pebbleFS{errorfs.Wrap(mem, inj)}
-				bc := must[operator.Committer](t)(broken.Committer())
+				bc := must[operator.Committer](t)(broken.Committer(&operator.CommitterContext{}))
 				if err := bc.Commit(context.Background(), epoch, [][]byte{p}); err == nil && inj.Load() > 0 {
 					t.Fatalf("seed %d: the error %v was lost", seed, inj.LastError())
 				}
@@ -193,7 +193,7 @@ func commitOn[T any](t *testing.T, sink *Sink[T], mem *vfs.MemFS, epoch flow.Epo
 	t.Helper()
 	s := *sink
 	s.set.testing.fs = pebbleFS{mem}
-	c := must[operator.Committer](t)(s.Committer())
+	c := must[operator.Committer](t)(s.Committer(&operator.CommitterContext{}))
 	ok(t, c.Commit(context.Background(), epoch, [][]byte{p}))
 	return mem
 }
@@ -218,7 +218,7 @@ func TestSinkErrors(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			c, err := sink.Committer()
+			c, err := sink.Committer(&operator.CommitterContext{})
 			if err != nil {
 				return err
 			}
@@ -259,7 +259,7 @@ func TestSinkLeftovers(t *testing.T) {
 	ow := must[operator.Writer[string]](t)(sink.Writer(&other))
 	ok(t, ow.Write(batch("x")))
 
-	c := must[operator.Committer](t)(sink.Committer())
+	c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
 	ok(t, c.Commit(context.Background(), 1, [][]byte{p1}))
 	if n := len(tree(t, mem, "/out")); n != 6 {
 		t.Errorf("%d files after the first attempt's commit", n)
@@ -300,7 +300,7 @@ func TestSinkRollAndMaxOpen(t *testing.T) {
 	}
 	p := must[[]byte](t)(w.Prepare(flow.Barrier{Epoch: 1}))
 	ok(t, w.Close())
-	c := must[operator.Committer](t)(sink.Committer())
+	c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
 	ok(t, c.Commit(context.Background(), 1, [][]byte{p}))
 	var got []string
 	for _, f := range tree(t, mem, "/out") {
@@ -400,7 +400,7 @@ func TestRoundTrip(t *testing.T) {
 				p := must[[]byte](t)(w.Prepare(flow.Barrier{Epoch: 1}))
 				ok(t, w.Close())
 				mem.AssertSize(t, 0)
-				c := must[operator.Committer](t)(sink.Committer())
+				c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
 				ok(t, c.Commit(context.Background(), 1, [][]byte{p}))
 				r := run[row]{t: t, src: f.src(dir)}
 				ok(t, r.all())

@@ -46,7 +46,7 @@ func (s *sink[T]) Info() operator.SinkInfo {
 	return operator.SinkInfo{Kind: "kafka", Attrs: attrs, Guarantee: graph.AtLeastOnce}
 }
 
-func (*sink[T]) Committer() (operator.Committer, error) { return nil, nil }
+func (*sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 
 func (s *sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error) {
 	if s.err != nil {

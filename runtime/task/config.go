@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"time"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/state"
 )
@@ -31,8 +33,39 @@ type Config struct {
 	// Listener is told what happens; its functions are called on the task's
 	// goroutine, and must not block.
 	Listener Listener
+	// Restored is the epoch that the job was restored from, 0 where it starts anew.
+	// State has been restored already; Restore is the rest, nil where there is none.
+	Restored flow.Epoch
+	Restore  *checkpoint.TaskRestore
+	// Snapshots keeps the task's snapshots. Where it is nil nothing is saved, and
+	// epochs only commit sinks.
+	Snapshots Snapshots
+	// Staging keeps files of sinks.
+	Staging operator.Staging
+	// AlignTimeout is how long barriers are aligned before the epoch overtakes what
+	// is under way; 0 is for ever.
+	AlignTimeout time.Duration
+	// Hashes makes the books keep sums of hashes beside counts.
+	Hashes bool
 	// Rand, where set, makes the order in which gates are read random.
 	Rand *rand.Rand
+}
+
+// Snapshots is where a task's snapshots go.
+type Snapshots interface {
+	// Begin starts the files of one epoch.
+	Begin(e flow.Epoch) SnapshotFiles
+}
+
+// SnapshotFiles takes the files of one epoch of one task. Its methods are called by
+// one goroutine.
+type SnapshotFiles interface {
+	state.Files
+	// Done returns the files that were created or linked, in that order, and how many
+	// bytes were added to storage for them.
+	Done() ([]checkpoint.File, int64)
+	// Abort says that the epoch will not be acknowledged.
+	Abort()
 }
 
 // Input is one edge that ends at the chain's head.
@@ -58,9 +91,10 @@ type Listener struct {
 	Running func()
 	// Drained: all input has ended and its end was handled.
 	Drained func()
-	// Ack: the barrier of the epoch was handled; prepared is what sinks have prepared
-	// and was not yet told to be committed.
-	Ack func(e flow.Epoch, prepared []checkpoint.Committable)
+	// Ack: the barrier of the epoch was handled and the snapshot is safe; prepared is
+	// what sinks have prepared and was not yet told to be committed. It is called on a
+	// goroutine of the task's snapshots where there are any.
+	Ack func(e flow.Epoch, prepared []checkpoint.Committable, s *checkpoint.TaskSnapshot)
 	// Decline: the epoch can no longer be aligned here.
 	Decline func(e flow.Epoch, reason string)
 	// RequestSplit, FinishedSplit and SourceWatermark are from sources.

@@ -239,7 +239,7 @@ func (t *Task) epoch(b flow.Barrier) error {
 	if err := t.stateErr(); err != nil {
 		return err
 	}
-	t.cfg.Listener.Ack(b.Epoch, t.prepared.For(b.Epoch))
+	t.cfg.Listener.Ack(b.Epoch, t.prepared.For(b.Epoch), nil)
 	return nil
 }
 

@@ -176,7 +176,7 @@ func newRig(t *testing.T, names string, source func(*rig) operator.Operator, gat
 		Listener: Listener{
 			Running: func() { r.add("running") },
 			Drained: func() { r.add("drained") },
-			Ack: func(e flow.Epoch, prepared []checkpoint.Committable) {
+			Ack: func(e flow.Epoch, prepared []checkpoint.Committable, _ *checkpoint.TaskSnapshot) {
 				var s []string
 				for _, c := range prepared {
 					s = append(s, fmt.Sprintf("%s@%d", c.Operator, c.Epoch))

@@ -213,7 +213,7 @@ func (w *Worker) listener(attempt uint64, id flow.TaskID) task.Listener {
 	return task.Listener{
 		Running: state(api.Running),
 		Drained: state(api.Drained),
-		Ack: func(e flow.Epoch, prepared []checkpoint.Committable) {
+		Ack: func(e flow.Epoch, prepared []checkpoint.Committable, _ *checkpoint.TaskSnapshot) {
 			m := &api.Ack{Attempt: attempt, Task: at, Epoch: uint64(e)}
 			for _, p := range prepared {
 				m.Prepared = append(m.Prepared, api.Prepared{Operator: string(p.Operator), Epoch: uint64(p.Epoch), Data: p.Data})

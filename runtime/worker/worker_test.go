@@ -90,8 +90,8 @@ type sum struct {
 	subtask int
 }
 
-func (sum) Info() operator.SinkInfo                { return operator.SinkInfo{} }
-func (sum) Committer() (operator.Committer, error) { return nil, nil }
+func (sum) Info() operator.SinkInfo                                          { return operator.SinkInfo{} }
+func (sum) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 func (s sum) Writer(ctx *operator.WriterContext) (operator.Writer[int64], error) {
 	return sum{s.ledger, ctx.Subtask}, nil
 }

@@ -39,7 +39,7 @@ func (s *sink) Writer(ctx *operator.WriterContext) (operator.Writer[Record], err
 	return &sinkWriter{s: s, open: chunk{subtask: ctx.Subtask}}, nil
 }
 
-func (s *sink) Committer() (operator.Committer, error) { return s, nil }
+func (s *sink) Committer(*operator.CommitterContext) (operator.Committer, error) { return s, nil }
 
 func (s *sink) Commit(_ context.Context, epoch flow.Epoch, prepared [][]byte) error {
 	s.mu.Lock()

@@ -298,6 +298,8 @@ type fakeSource struct {
 	out   operator.Output[int]
 	pulls []operator.Pulled
 	fail  error
+	// splits are those in hand.
+	splits []operator.Split
 }
 
 func (f *fakeSource) Outlet(flow.Outlet) operator.Attacher { return &f.out }
@@ -307,6 +309,7 @@ func (f *fakeSource) NoSplitYet() error                    { return nil }
 func (f *fakeSource) Align(string, flow.Time) error        { return nil }
 func (f *fakeSource) Stop() error                          { return nil }
 func (f *fakeSource) Where() string                        { panic("nowhere") }
+func (f *fakeSource) Splits() ([]operator.Split, error)    { return f.splits, nil }
 func (f *fakeSource) Pull() (operator.Pulled, error) {
 	f.j.add("pull")
 	p := operator.Pulled{Status: operator.WaitForWake, Watermark: flow.MinTime}

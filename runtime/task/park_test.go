@@ -54,7 +54,7 @@ func TestTaskGivesCreditBackBeforeItSleeps(t *testing.T) {
 		Outputs: []Output{{From: "op", Open: func(ctx context.Context) (shuffle.Writer, error) {
 			return &choppy{Router: shuffle.NewForward(ctx, outSenders[0], shuffle.RouterOptions[int]{})}, nil
 		}}},
-		Listener: Listener{Running: func() {}, Drained: func() {}, Ack: func(flow.Epoch, []checkpoint.Committable) {}},
+		Listener: Listener{Running: func() {}, Drained: func() {}, Ack: func(flow.Epoch, []checkpoint.Committable, *checkpoint.TaskSnapshot) {}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -208,7 +208,7 @@ func (o setup) make(t *testing.T) *crew {
 		o.source.Enumerator = func() (operator.Enumerator, error) { return &enumeration{crew: c, discover: o.discover}, nil }
 	}
 	if o.sink == nil {
-		o.sink = &operator.SinkImpl{Committer: func() (operator.Committer, error) { return commission{c, o.commit}, nil }}
+		o.sink = &operator.SinkImpl{Committer: func(*operator.CommitterContext) (operator.Committer, error) { return commission{c, o.commit}, nil }}
 	}
 	if o.sources == nil {
 		o.sources = []flow.OperatorID{"src"}
@@ -359,7 +359,7 @@ func wantFailure(t *testing.T, err error, op, text string) {
 
 func TestConnectorsFail(t *testing.T) {
 	wrong := errors.New("wrong")
-	none := func() (operator.Committer, error) { return nil, nil }
+	none := func(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 	for _, c := range []struct {
 		name string
 		o    setup

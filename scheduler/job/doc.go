@@ -6,7 +6,7 @@
 //
 //	Created ── Start ──► Deploying ── all run ──► Running ── sources ended ──► Finishing ──► Finished
 //	                         └───────── Stop ────────┴──────► Stopping ─────────────────────► Stopped
-//	any of these ── Cancel ──► Cancelling ── all tasks ended ──► Cancelled
+//	any of these ── Cancel ──► Cancelling ── all tasks ended ──► Cancelled, or Stopped after a Suspend
 //	any of these ── failure ─► Failing ───── all tasks ended ──► Failed
 //	                                              └► Restarting ── RestartDue ──► Deploying
 //
@@ -16,6 +16,9 @@
 // epoch comes after the last task is drained and not behind the last record,
 // because ordinary epochs can go on through a long drain, and the
 // final one, alone in flight, is short.
+//
+// A Deploying job that is told NothingLeft goes to Finishing and Finished at once: its
+// final epoch is committed by an earlier attempt.
 //
 // The states of a task:
 //

@@ -9,7 +9,7 @@ import (
 )
 
 // Event is something that happened to a job: one of [Start], [TaskUpdate], [Stop],
-// [Cancel], [EpochCommitted], [CommitFailed] and [RestartDue].
+// [Cancel], [Suspend], [NothingLeft], [EpochCommitted], [CommitFailed] and [RestartDue].
 type Event interface {
 	fmt.Stringer
 	event()
@@ -32,6 +32,14 @@ type Stop struct{}
 
 // Cancel: the user wants the job to end now, as it is.
 type Cancel struct{}
+
+// Suspend: the user wants the job to end now, and to go on from its newest epoch
+// another time. It ends like a cancelled one, but is Stopped.
+type Suspend struct{}
+
+// NothingLeft: the attempt was restored from a final epoch. None of its tasks was
+// deployed, and none will be.
+type NothingLeft struct{ Attempt flow.Attempt }
 
 // EpochCommitted: an epoch of the attempt is committed. Final says that it was
 // the one asked for by TriggerFinal.
@@ -56,6 +64,8 @@ func (Start) event()          {}
 func (TaskUpdate) event()     {}
 func (Stop) event()           {}
 func (Cancel) event()         {}
+func (Suspend) event()        {}
+func (NothingLeft) event()    {}
 func (EpochCommitted) event() {}
 func (CommitFailed) event()   {}
 func (RestartDue) event()     {}
@@ -77,6 +87,12 @@ func (Stop) String() string { return "stop" }
 
 // String is for scripts and logs.
 func (Cancel) String() string { return "cancel" }
+
+// String is for scripts and logs.
+func (Suspend) String() string { return "suspend" }
+
+// String is for scripts and logs.
+func (e NothingLeft) String() string { return fmt.Sprintf("nothing left (attempt %d)", e.Attempt) }
 
 // String is for scripts and logs.
 func (e EpochCommitted) String() string {
@@ -138,8 +154,8 @@ type ScheduleRestart struct {
 
 // Changed: the job is now in State. Cause is the first failure of the attempt, if
 // State is Failing, Restarting or Failed. With Finished and Stopped it is what went
-// wrong after the final epoch was committed; with Cancelled, the failure that the
-// user did not want a restart after.
+// wrong after the final epoch was committed; with Cancelled, and Stopped after a
+// Suspend, the failure that the user did not want a restart after.
 type Changed struct {
 	State State
 	Cause *flow.Failure

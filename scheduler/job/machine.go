@@ -29,6 +29,7 @@ type Machine struct {
 
 	stop      bool // the user asked for a stop
 	cancel    bool // the user asked for a cancel
+	suspend   bool // the cancel is to be gone on from
 	stopSent  bool // StopSources was said in this attempt
 	triggered bool // TriggerFinal was said in this attempt
 	final     bool // the final epoch is committed
@@ -98,7 +99,13 @@ func (m *Machine) Step(e Event) []Action {
 	case Stop:
 		s.stopAsked()
 	case Cancel:
-		s.cancelAsked()
+		s.cancelAsked(false)
+	case Suspend:
+		s.cancelAsked(true)
+	case NothingLeft:
+		if e.Attempt == m.attempt {
+			s.nothingLeft()
+		}
 	case EpochCommitted:
 		if e.Attempt == m.attempt {
 			s.epochCommitted(e)
@@ -129,7 +136,7 @@ func (m *Machine) Describe() string {
 	for _, f := range []struct {
 		on   bool
 		name string
-	}{{m.stop, "stop"}, {m.cancel, "cancel"}, {m.triggered, "triggered"}, {m.final, "final"}} {
+	}{{m.stop, "stop"}, {m.cancel, "cancel"}, {m.suspend, "suspend"}, {m.triggered, "triggered"}, {m.final, "final"}} {
 		if f.on {
 			b.WriteString(" " + f.name)
 		}

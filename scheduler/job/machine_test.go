@@ -14,7 +14,7 @@ import (
 
 // TestScripts runs the stories in testdata. The line of a "job" command names the
 // tasks, sources with a star, and the restart policy; a "do" is one event a line:
-// "start", "stop", "cancel", "due", "committed EPOCH [final]", "commit-failed EPOCH",
+// "start", "stop", "cancel", "suspend", "nothing-left", "due", "committed EPOCH [final]", "commit-failed EPOCH",
 // "TASK.. STATE [REASON]"; each takes "attempt=N" in front.
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
@@ -95,6 +95,10 @@ func scriptEvents(t *testing.T, d *datadriven.TestData, m *Machine, line string)
 		return []Event{Stop{}}
 	case "cancel":
 		return []Event{Cancel{}}
+	case "suspend":
+		return []Event{Suspend{}}
+	case "nothing-left":
+		return []Event{NothingLeft{attempt}}
 	case "due":
 		return []Event{RestartDue{attempt + 1}}
 	case "committed":

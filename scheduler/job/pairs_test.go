@@ -37,6 +37,8 @@ var situations = []struct {
 	{"stopping, triggered", Stopping, running(Stop{}, up(src, TaskDrained), up(sink, TaskDrained))},
 	{"cancelling", Cancelling, running(Cancel{})},
 	{"cancelling, src ended", Cancelling, running(Cancel{}, up(src, TaskCancelled))},
+	{"suspended", Cancelling, running(Suspend{})},
+	{"suspended, src ended", Cancelling, running(Suspend{}, up(src, TaskCancelled))},
 	{"failing, src failed", Failing, running(failed(src, true))},
 	{"failing for good", Failing, running(failed(src, false))},
 	{"restarting", Restarting, running(failed(src, true), up(sink, TaskCancelled))},
@@ -59,7 +61,7 @@ func running(more ...Event) []Event {
 // pairEvents is every kind of event, with every task state.
 func pairEvents() []Event {
 	events := []Event{
-		Start{}, Stop{}, Cancel{}, RestartDue{2}, RestartDue{3},
+		Start{}, Stop{}, Cancel{}, Suspend{}, NothingLeft{1}, NothingLeft{9}, RestartDue{2}, RestartDue{3},
 		EpochCommitted{1, 2, false}, EpochCommitted{1, 2, true}, EpochCommitted{9, 2, true},
 		CommitFailed{Attempt: 1, Epoch: 2}, CommitFailed{Attempt: 9, Epoch: 2},
 		TaskUpdate{Task: src, Attempt: 9, State: TaskFailed},

@@ -88,7 +88,7 @@ func TestAnything(t *testing.T) {
 				attempt = flow.Attempt(rapid.IntRange(0, 5).Draw(t, "attempt"))
 			}
 			var e Event
-			switch k := rapid.IntRange(0, 20).Draw(t, "event"); k {
+			switch k := rapid.IntRange(0, 22).Draw(t, "event"); k {
 			case 0, 1, 2:
 				e = Start{}
 			case 3:
@@ -101,6 +101,10 @@ func TestAnything(t *testing.T) {
 				e = EpochCommitted{attempt, 1, rapid.Bool().Draw(t, "final")}
 			case 10:
 				e = CommitFailed{Attempt: attempt}
+			case 11:
+				e = Suspend{}
+			case 12:
+				e = NothingLeft{attempt}
 			default:
 				u := TaskUpdate{
 					Task: tasks[rapid.IntRange(0, len(tasks)-1).Draw(t, "task")].ID, Attempt: attempt,
@@ -183,7 +187,7 @@ func TestObedientShell(t *testing.T) {
 			case step > 2000:
 				t.Fatalf("never ends: %s, to report %v", m.Describe(), todo)
 			case step > 40 && !bounded && !m.stop && !m.cancel || step > 0 && rapid.IntRange(0, 60).Draw(t, "user") == 0:
-				do(checked(t, m, rapid.SampledFrom([]Event{Stop{}, Cancel{}}).Draw(t, "wish")))
+				do(checked(t, m, rapid.SampledFrom([]Event{Stop{}, Cancel{}, Suspend{}}).Draw(t, "wish")))
 				continue
 			case len(todo) == 0:
 				// Tasks that run come to their end: sources of a bounded job by

@@ -7,8 +7,8 @@ import (
 	"github.com/weirflow/weir/flow"
 )
 
-// RestartPolicy decides whether a failed attempt is followed by another. It keeps
-// no state and reads no clock.
+// RestartPolicy decides whether a failed attempt is followed by another. Those of
+// this package keep no state and read no clock.
 type RestartPolicy interface {
 	// Decide is asked when all tasks of an attempt have ended after cause.
 	// failures is how many attempts in a row have failed, this one included; a
@@ -21,6 +21,9 @@ type RestartPolicy interface {
 type Decision struct {
 	Restart bool
 	Delay   time.Duration
+	// Why says, where there is no restart though a retry might have helped, why not;
+	// it is added to the cause.
+	Why string
 }
 
 // NoRestart lets the job fail with its first failure.

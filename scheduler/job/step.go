@@ -115,23 +115,54 @@ func (s *step) stopAsked() {
 	}
 }
 
-func (s *step) cancelAsked() {
+// cancelAsked ends the job. With suspend it will be gone on from another time: it
+// ends as Stopped.
+func (s *step) cancelAsked(suspend bool) {
 	m := s.m
 	switch m.state {
 	case Created:
-		m.cancel = true
-		s.endCreated(Cancelled)
+		m.cancel, m.suspend = true, suspend
+		s.endCreated(s.cancelled())
 	case Deploying, Running, Finishing, Stopping:
-		m.cancel = true
+		m.cancel, m.suspend = true, suspend
 		if !m.final {
 			s.to(Cancelling)
 		}
 		s.cancelTasks()
 	case Failing:
+		m.suspend = suspend && (m.suspend || !m.cancel)
 		m.cancel = true
 	case Restarting:
-		m.cancel = true
-		s.to(Cancelled)
+		m.cancel, m.suspend = true, suspend
+		s.to(s.cancelled())
+	}
+}
+
+// cancelled is the state in which a cancelled job ends.
+func (s *step) cancelled() State {
+	if s.m.suspend {
+		return Stopped
+	}
+	return Cancelled
+}
+
+// nothingLeft ends an attempt that has no work.
+func (s *step) nothingLeft() {
+	m := s.m
+	if m.state != Deploying && m.state != Stopping {
+		return
+	}
+	for i := range m.tasks {
+		if m.tasks[i].state != TaskDeploying {
+			return
+		}
+	}
+	for i := range m.tasks {
+		m.tasks[i].state = TaskFinished
+	}
+	m.triggered, m.final = true, true
+	if m.state == Deploying {
+		s.to(Finishing)
 	}
 }
 
@@ -213,17 +244,22 @@ func (s *step) end() {
 	case m.final:
 		s.to(Finished)
 	case m.state == Cancelling:
-		s.to(Cancelled)
+		s.to(s.cancelled())
 	case m.state == Failing:
 		m.failures++
 		d := m.restart.Decide(m.failures, m.cause)
 		switch {
 		case d.Restart && m.cancel:
-			s.to(Cancelled)
+			s.to(s.cancelled())
 		case d.Restart:
 			s.to(Restarting)
 			s.do(ScheduleRestart{m.attempt + 1, d.Delay})
 		default:
+			if d.Why != "" {
+				f := *m.cause
+				f.Message = f.Text() + " (" + d.Why + ")"
+				m.cause = &f
+			}
 			s.to(Failed)
 		}
 	default:

@@ -11,16 +11,16 @@ import (
 // visible when it is committed: files to rename, a transaction to end. Whoever
 // made it can't change Data any more.
 type Committable struct {
-	Operator flow.OperatorID
-	Subtask  int
+	Operator flow.OperatorID `msgpack:"operator" json:"operator"`
+	Subtask  int             `msgpack:"subtask" json:"subtask"`
 	// Epoch is the one it was prepared for. It is committed with that epoch or, if
 	// that was aborted, with a later one.
-	Epoch flow.Epoch
-	Data  []byte
+	Epoch flow.Epoch `msgpack:"epoch" json:"epoch"`
+	Data  []byte     `msgpack:"data" json:"-"`
 	// Files are those in checkpoint storage that Data refers to.
-	Files []File
+	Files []File `msgpack:"files" json:"files,omitempty"`
 	// Records is how many records the sink's subtask has made part of it.
-	Records int64
+	Records int64 `msgpack:"records" json:"records"`
 }
 
 // String is "operator/subtask@epoch(length)".

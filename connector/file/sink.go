@@ -139,6 +139,10 @@ func (s *sinkSettings) validate(dir string) error {
 // one job, may write to one folder. A file has its final name when the epoch in
 // which it was written is committed; until then its name begins with a '.' and ends
 // in .inprogress, and no file source takes it. No file is ever written over.
+//
+// A commit reads each file once more and compares its checksum before it gives any
+// of the epoch's files their names. What attempts left behind that died is removed
+// when the next attempt starts.
 type Sink[T any] struct {
 	format    string
 	dir       string
@@ -186,7 +190,7 @@ func (s *Sink[T]) Info() operator.SinkInfo {
 	if s.partition != nil {
 		attrs = append(attrs, graph.Attr{Key: "partitioned", Value: "true"})
 	}
-	return operator.SinkInfo{Kind: "file", Attrs: attrs, Guarantee: "exactly-once"}
+	return operator.SinkInfo{Kind: "file", Attrs: attrs, Guarantee: graph.ExactlyOnce}
 }
 
 // Writer makes the task's side.
@@ -198,11 +202,11 @@ func (s *Sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error
 }
 
 // Committer makes the job's side.
-func (s *Sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) {
+func (s *Sink[T]) Committer(ctx *operator.CommitterContext) (operator.Committer, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	return &committer{fs: s.set.testing.fs, dir: s.dir}, nil
+	return &committer{fs: s.set.testing.fs, dir: s.dir, prefix: s.set.prefix, id: sinkID(ctx.Job, ctx.Operator), attempt: ctx.Attempt}, nil
 }
 
 // cleanPartition makes a relative path of what a partition function returned.

@@ -7,101 +7,183 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/zeebo/xxh3"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
 )
 
 // ErrLost is wrapped by the error of a commit whose file is neither under its
 // temporary name nor under its final one.
 var ErrLost = errors.New("prepared file is lost")
 
+// ErrDamaged is wrapped by the error of a commit whose file has not the bytes that
+// were written. Nothing of the epoch is published then.
+var ErrDamaged = errors.New("prepared file is damaged")
+
 // ErrConflict is wrapped by the error of a commit whose final name belongs to
-// another file.
+// another file, and of a start where it would.
 var ErrConflict = errors.New("another file has the name")
 
 // committer is the job's side of a sink: it renames what the writers prepared.
+//
+// Committing has two passes. The first looks at every part of the epoch and renames
+// none: whatever is wrong with one is told before a reader sees any of them. The
+// second renames; it can be cut off anywhere and repeated, since a part is either
+// under its temporary name or under its final one, and which of them is no more
+// than what the first pass asks again.
 type committer struct {
-	fs  fileSystem
-	dir string
-	// swept is, by subtask, the attempt whose predecessors' leftovers were removed.
-	swept map[int]flow.Attempt
+	fs      fileSystem
+	dir     string
+	prefix  string
+	id      string
+	attempt flow.Attempt
 }
+
+var (
+	_ operator.Recoverer = (*committer)(nil)
+	_ operator.Auditor   = (*committer)(nil)
+)
 
 // Commit gives the parts their final names. It may be repeated.
 func (c *committer) Commit(ctx context.Context, epoch flow.Epoch, data [][]byte) error {
-	synced := map[string]bool{}
-	var all []prepared
+	var todo []readyPart
+	synced, folders := map[string]bool{}, map[string]bool{}
 	for _, d := range data {
-		if len(d) == 0 {
-			continue
+		p, err := c.decode(d)
+		if err != nil {
+			return fmt.Errorf("file: what was prepared in epoch %d: %w", epoch, err)
 		}
-		var p prepared
-		if err := msgpack.Unmarshal(d, &p); err != nil {
-			return fmt.Errorf("file: what was prepared in epoch %d for %s cannot be read: %w", epoch, c.dir, err)
-		}
-		all = append(all, p)
 		for _, part := range p.Parts {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := c.rename(part); err != nil {
-				return external(!errors.Is(err, ErrLost) && !errors.Is(err, ErrConflict), fmt.Errorf("file: committing epoch %d: %w", epoch, err))
+			waits, err := c.look(part)
+			if err != nil {
+				return c.failed(epoch, err)
 			}
+			if waits {
+				todo = append(todo, part)
+			}
+			folders[filepath.Dir(c.path(part.Final))] = true
 		}
 	}
-	for _, p := range all {
+	for _, part := range todo {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.publish(part); err != nil {
+			return c.failed(epoch, err)
+		}
+	}
+	// Also the folders of parts that were renamed before: by a commit that died before
+	// it came to this.
+	for folder := range folders {
+		if err := syncUp(c.fs, folder, c.dir, synced); err != nil {
+			return external(true, fmt.Errorf("file: committing epoch %d: syncing the folder %s: %w", epoch, folder, err))
+		}
+	}
+	return nil
+}
+
+func (c *committer) failed(epoch flow.Epoch, err error) error {
+	// The same files are looked at again after a restart: what is wrong with them
+	// stays wrong until a person sees to it.
+	retry := !errors.Is(err, ErrLost) && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrDamaged)
+	return external(retry, fmt.Errorf("file: committing epoch %d: %w", epoch, err))
+}
+
+func (c *committer) decode(data []byte) (prepared, error) {
+	var p prepared
+	if len(data) == 0 {
+		return p, nil
+	}
+	if err := msgpack.Unmarshal(data, &p); err != nil {
+		return p, fmt.Errorf("it is for %s and cannot be read: %w", c.dir, err)
+	}
+	return p, nil
+}
+
+// Records counts the records of the prepared files.
+func (c *committer) Records(data [][]byte) (int64, error) {
+	var n int64
+	for _, d := range data {
+		p, err := c.decode(d)
+		if err != nil {
+			return 0, fmt.Errorf("file: counting what was prepared: %w", err)
+		}
 		for _, part := range p.Parts {
-			folder := filepath.Dir(c.path(part.Final))
-			if err := syncUp(c.fs, folder, c.dir, synced); err != nil {
-				return external(true, fmt.Errorf("file: committing epoch %d: syncing the folder %s: %w", epoch, folder, err))
-			}
+			n += part.Records
 		}
 	}
-	return c.sweep(ctx, all)
+	return n, nil
 }
 
 func (c *committer) path(name string) string { return filepath.Join(c.dir, filepath.FromSlash(name)) }
 
-// rename moves a part to its final name, unless that has been done.
-func (c *committer) rename(p readyPart) error {
+// look reports whether a part has to be renamed. It is an error if it can't be, or
+// if its bytes are not those that were written.
+func (c *committer) look(p readyPart) (waits bool, err error) {
 	if !filepath.IsLocal(filepath.FromSlash(p.Temp)) || !filepath.IsLocal(filepath.FromSlash(p.Final)) {
-		return fmt.Errorf("%w: %q or %q is not a name within the folder %s", ErrConflict, p.Temp, p.Final, c.dir)
+		return false, fmt.Errorf("%w: %q or %q is not a name within the folder %s", ErrConflict, p.Temp, p.Final, c.dir)
 	}
+	temp, final := c.path(p.Temp), c.path(p.Final)
+	there, err := c.size(final)
+	if err != nil {
+		return false, err
+	}
+	if there >= 0 {
+		// Renamed before; or a file system brought the old name back after a power
+		// cut, and both are the same file; or it is somebody else's.
+		sum, err := c.sum(final, there, p.Size)
+		if err != nil {
+			return false, err
+		}
+		if there != p.Size || sum != p.Sum {
+			return false, fmt.Errorf("%w %s: it has %d bytes with the checksum %016x, what is to be committed has %d and %016x; move it away, or write to another folder or with another Prefix",
+				ErrConflict, final, there, sum, p.Size, p.Sum)
+		}
+		waiting, err := c.size(temp)
+		return waiting >= 0, err
+	}
+	waiting, err := c.size(temp)
+	if err != nil {
+		return false, err
+	}
+	if waiting < 0 {
+		return false, fmt.Errorf("%w: neither %s nor %s exists; if the folder was moved or cleaned, put it back, or go on from a checkpoint before this epoch", ErrLost, temp, final)
+	}
+	sum, err := c.sum(temp, waiting, p.Size)
+	if err != nil {
+		return false, err
+	}
+	if waiting != p.Size || sum != p.Sum {
+		return false, fmt.Errorf("%w: %s has %d bytes with the checksum %016x, but %d with %016x were written and synced; nothing of the epoch was published. Check the disk, and go on from the checkpoint before this epoch, which writes its files again",
+			ErrDamaged, temp, waiting, sum, p.Size, p.Sum)
+	}
+	return true, nil
+}
+
+// publish renames a part that look has looked at.
+func (c *committer) publish(p readyPart) error {
 	temp, final := c.path(p.Temp), c.path(p.Final)
 	there, err := c.size(final)
 	if err != nil {
 		return err
 	}
-	waiting, err := c.size(temp)
-	if err != nil {
-		return err
+	if there >= 0 {
+		err = c.fs.Remove(temp)
+	} else {
+		err = c.fs.Rename(temp, final)
 	}
-	switch {
-	case there < 0 && waiting < 0:
-		return fmt.Errorf("%w: neither %s nor %s exists; if the folder was moved or cleaned, put it back or restart from an older savepoint", ErrLost, temp, final)
-	case there < 0 && waiting != p.Size:
-		return fmt.Errorf("%w: %s has %d bytes, but %d were written and synced", ErrLost, temp, waiting, p.Size)
-	case there < 0:
-		return c.fs.Rename(temp, final)
-	case there != p.Size:
-		return fmt.Errorf("%w %s: it has %d bytes, what is to be committed has %d; write to another folder, or with another Prefix", ErrConflict, final, there, p.Size)
-	case waiting < 0:
-		return nil
+	if errors.Is(err, fs.ErrNotExist) {
+		// An attempt that does not know yet that it was replaced commits the same
+		// epoch at the same time. Look says whether it has done this part.
+		_, err = c.look(p)
 	}
-	// Both are there. A file system may bring the old name back after a power cut,
-	// and then they are the same.
-	sum, err := c.sum(final)
-	if err != nil {
-		return err
-	}
-	if sum != p.Sum {
-		return fmt.Errorf("%w %s; write to another folder, or with another Prefix", ErrConflict, final)
-	}
-	return c.fs.Remove(temp)
+	return err
 }
 
 // size is a file's, -1 if there is none.
@@ -116,7 +198,11 @@ func (c *committer) size(path string) (int64, error) {
 	return info.Size(), nil
 }
 
-func (c *committer) sum(path string) (uint64, error) {
+// sum is a file's checksum, 0 without reading it where its size is wrong.
+func (c *committer) sum(path string, size, want int64) (uint64, error) {
+	if size != want {
+		return 0, nil
+	}
 	f, err := c.fs.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("opening %s: %w", path, err)
@@ -127,106 +213,6 @@ func (c *committer) sum(path string) (uint64, error) {
 		return 0, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return h.Sum64(), nil
-}
-
-// sweep removes what older attempts of the same sink left under temporary names,
-// once for each attempt. What they had prepared has been committed by now: commits
-// come in the order of epochs, and this one is of a newer attempt. Of a subtask
-// that prepared nothing nothing is known, so its parts are left alone, unless there
-// is no such subtask any more.
-func (c *committer) sweep(ctx context.Context, all []prepared) error {
-	limits := sweepLimits{of: map[int]flow.Attempt{}, rest: flow.Attempt(1<<64 - 1)}
-	news := false
-	for _, p := range all {
-		if p.ID != all[0].ID {
-			return nil // parts of a job that this one was started from
-		}
-		limits.of[p.Subtask] = p.Attempt
-		limits.rest = min(limits.rest, p.Attempt)
-		limits.parallelism = max(limits.parallelism, p.Parallelism)
-		news = news || p.Attempt > c.swept[p.Subtask]
-	}
-	if !news {
-		return nil
-	}
-	if err := c.sweepDir(ctx, c.dir, all[0].ID, &limits); err != nil {
-		return external(true, fmt.Errorf("file: removing what older attempts left in %s: %w", c.dir, err))
-	}
-	c.swept = limits.of
-	return nil
-}
-
-// sweepLimits says which parts are left over: those of older attempts than these.
-type sweepLimits struct {
-	of          map[int]flow.Attempt
-	parallelism int
-	rest        flow.Attempt // for subtasks that there are no more
-}
-
-func (l *sweepLimits) over(subtask int, attempt flow.Attempt) bool {
-	if limit, ok := l.of[subtask]; ok {
-		return attempt < limit
-	}
-	return subtask >= l.parallelism && attempt < l.rest
-}
-
-func (c *committer) sweepDir(ctx context.Context, dir, id string, limits *sweepLimits) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	names, err := c.fs.List(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		if subtask, of, attempt, ok := parseTemp(name); ok {
-			if of == id && limits.over(subtask, attempt) {
-				if err := c.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-			continue
-		}
-		if unfinished(name) {
-			continue
-		}
-		info, err := c.fs.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if info.IsDir() {
-			if err := c.sweepDir(ctx, path, id, limits); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// parseTemp reads what tempName made.
-func parseTemp(name string) (subtask int, id string, attempt flow.Attempt, ok bool) {
-	rest, ok := strings.CutSuffix(name, ".inprogress")
-	if !ok {
-		return 0, "", 0, false
-	}
-	rest, ok = strings.CutPrefix(rest, ".part-")
-	if !ok {
-		return 0, "", 0, false
-	}
-	numbers, rest, _ := strings.Cut(rest, ".")
-	id, tail, _ := strings.Cut(rest, "-")
-	var number int
-	if _, err := fmt.Sscanf(numbers+" "+tail, "%d-%d %d", &subtask, &number, &attempt); err != nil {
-		return 0, "", 0, false
-	}
-	return subtask, id, attempt, tempName(subtask, number, id, attempt) == name
 }
 
 // Close does nothing: files are open only during Commit.

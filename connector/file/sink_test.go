@@ -238,50 +238,6 @@ func TestSinkErrors(t *testing.T) {
 	}
 }
 
-func TestSinkLeftovers(t *testing.T) {
-	mem := vfs.NewMem()
-	sink := TextSink("/out", sinkFS(mem)).PartitionBy(func(s string) string { return s })
-	start := func(subtask int, attempt flow.Attempt, values ...string) operator.Writer[string] {
-		w := must[operator.Writer[string]](t)(sink.Writer(writerContext(subtask, attempt)))
-		ok(t, w.Write(batch(values...)))
-		return w
-	}
-	prepare := func(w operator.Writer[string], epoch flow.Epoch) []byte {
-		return must[[]byte](t)(w.Prepare(flow.Barrier{Epoch: epoch}))
-	}
-	w1 := start(0, 1, "x")
-	p1 := prepare(w1, 1)
-	ok(t, w1.Write(batch("x", "y"))) // left by a crash
-	start(5, 1, "z")                 // left by a subtask that is no more
-	start(1, 1, "q")                 // still at work
-	other := *writerContext(0, 1)
-	other.Job = "another"
-	ow := must[operator.Writer[string]](t)(sink.Writer(&other))
-	ok(t, ow.Write(batch("x")))
-
-	c := must[operator.Committer](t)(sink.Committer(&operator.CommitterContext{}))
-	ok(t, c.Commit(context.Background(), 1, [][]byte{p1}))
-	if n := len(tree(t, mem, "/out")); n != 6 {
-		t.Errorf("%d files after the first attempt's commit", n)
-	}
-	w2 := start(0, 2, "x")
-	p2 := prepare(w2, 2)
-	ok(t, c.Commit(context.Background(), 2, [][]byte{p2}))
-	var left []string
-	for _, f := range tree(t, mem, "/out") {
-		left = append(left, strings.SplitN(f, "=", 2)[0])
-	}
-	id := sinkID("job", "out")
-	want := []string{
-		"q/.part-1-0." + id + "-1.inprogress",
-		"x/.part-0-0." + sinkID("another", "out") + "-1.inprogress",
-		"x/part-" + id + "-0-1-0.txt", "x/part-" + id + "-0-2-0.txt",
-	}
-	if !slices.Equal(left, want) {
-		t.Errorf("left are %q, want %q", left, want)
-	}
-}
-
 func TestSinkRollAndMaxOpen(t *testing.T) {
 	mem := vfs.NewMem()
 	sink := TextSink("/out", sinkFS(mem), RollSize(8), MaxOpen(2), RollEvery(time.Second), Prefix("words")).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 
@@ -33,7 +34,6 @@ type writer[T any] struct {
 	number int                 // of the next part
 	use    int64               // counts uses, for the least recently used
 	closed []closedPart
-	told   bool            // Prepare has told of this attempt
 	synced map[string]bool // folders whose names are safe
 	dirs   map[string]bool // folders that are there
 	bytes  int64           // written and not yet counted
@@ -41,16 +41,17 @@ type writer[T any] struct {
 
 // part is an open file.
 type part[T any] struct {
-	key  string // what the partition function returned
-	dir  string // the partition's folder below the sink's, with a slash
-	temp string
-	file outFile
-	out  *counter
-	buf  *bufio.Writer
-	pack io.WriteCloser // nil if not compressed
-	enc  encoder[T]
-	due  flow.Time // when it is finished for its age; 0 for never
-	used int64
+	key     string // what the partition function returned
+	dir     string // the partition's folder below the sink's, with a slash
+	temp    string
+	file    outFile
+	out     *counter
+	buf     *bufio.Writer
+	pack    io.WriteCloser // nil if not compressed
+	enc     encoder[T]
+	due     flow.Time // when it is finished for its age; 0 for never
+	used    int64
+	records int64
 }
 
 // counter counts and sums what goes to a file.
@@ -59,6 +60,7 @@ type counter struct {
 	n     int64
 	total *int64
 	sum   *xxh3.Hasher
+	err   error // of the file, which encoders may hide in errors of their own
 }
 
 func (c *counter) Write(p []byte) (int, error) {
@@ -68,6 +70,9 @@ func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	*c.total += int64(n)
+	if err != nil {
+		c.err = err
+	}
 	return n, err
 }
 
@@ -75,6 +80,7 @@ type closedPart struct {
 	dir, temp string
 	size      int64
 	sum       uint64
+	records   int64
 }
 
 func newWriter[T any](s *Sink[T], ctx *operator.WriterContext) *writer[T] {
@@ -105,8 +111,9 @@ func (w *writer[T]) Write(b *flow.Batch[T]) error {
 			}
 		}
 		if err := p.enc.encode(&b.Values[i]); err != nil {
-			return w.failed(p, "writing to", err)
+			return w.refused(p, err)
 		}
+		p.records++
 		if p.out.n+int64(p.buf.Buffered())+p.enc.buffered() >= w.sink.set.rollSize {
 			if err := w.finish(p); err != nil {
 				return err
@@ -127,6 +134,16 @@ func (w *writer[T]) count() {
 
 func (w *writer[T]) failed(p *part[T], what string, err error) error {
 	return external(true, fmt.Errorf("file: %s %s: %w", what, p.temp, err))
+}
+
+// refused tells a record that the format cannot hold from a file that cannot be
+// written: the first stays so however often it is tried.
+func (w *writer[T]) refused(p *part[T], err error) error {
+	if p.out.err != nil {
+		return w.failed(p, "writing to", err)
+	}
+	return fmt.Errorf("file: record %d of %s cannot be written as %s: %w", p.records+1, p.temp, w.sink.format,
+		&flow.Failure{Domain: flow.DomainUser, Cause: err})
 }
 
 // part returns the open part of a partition, or opens one.
@@ -163,6 +180,11 @@ func (w *writer[T]) oldest() *part[T] {
 // tempName names a part while it is written; parseTemp reads it.
 func tempName(subtask, number int, id string, attempt flow.Attempt) string {
 	return fmt.Sprintf(".part-%d-%d.%s-%d.inprogress", subtask, number, id, attempt)
+}
+
+// finalName names a part that was committed, but for its suffix; parseFinal reads it.
+func finalName(prefix, id string, subtask int, epoch flow.Epoch, number int) string {
+	return fmt.Sprintf("%s-%s-%d-%d-%d", prefix, id, subtask, epoch, number)
 }
 
 func (w *writer[T]) create(key string) (*part[T], error) {
@@ -242,7 +264,7 @@ func (w *writer[T]) finish(p *part[T]) error {
 	if w.last == p {
 		w.last = nil
 	}
-	w.closed = append(w.closed, closedPart{dir: p.dir, temp: p.temp, size: p.out.n, sum: p.out.sum.Sum64()})
+	w.closed = append(w.closed, closedPart{dir: p.dir, temp: p.temp, size: p.out.n, sum: p.out.sum.Sum64(), records: p.records})
 	if err := p.file.Close(); err != nil {
 		return w.failed(p, "closing", err)
 	}
@@ -275,20 +297,19 @@ func (w *writer[T]) Tick(now flow.Time) error {
 // prepared is what a writer hands to the committer: msgpack, see
 // docs/format/file.md.
 type prepared struct {
-	ID      string `msgpack:"id"`
-	Subtask int    `msgpack:"subtask"`
-	// Parallelism is the number of subtasks.
-	Parallelism int          `msgpack:"parallelism"`
-	Attempt     flow.Attempt `msgpack:"attempt"`
-	Parts       []readyPart  `msgpack:"parts"`
+	ID      string       `msgpack:"id"`
+	Subtask int          `msgpack:"subtask"`
+	Attempt flow.Attempt `msgpack:"attempt"`
+	Parts   []readyPart  `msgpack:"parts"`
 }
 
 // readyPart is a file to rename. The names are relative to the sink's folder.
 type readyPart struct {
-	Temp  string `msgpack:"temp"`
-	Final string `msgpack:"final"`
-	Size  int64  `msgpack:"size"`
-	Sum   uint64 `msgpack:"xxh3"`
+	Temp    string `msgpack:"temp"`
+	Final   string `msgpack:"final"`
+	Size    int64  `msgpack:"size"`
+	Sum     uint64 `msgpack:"xxh3"`
+	Records int64  `msgpack:"records"`
 }
 
 // Prepare finishes the parts and makes their temporary names safe too: a part that
@@ -300,10 +321,10 @@ func (w *writer[T]) Prepare(b flow.Barrier) ([]byte, error) {
 		}
 	}
 	w.count()
-	if len(w.closed) == 0 && w.told {
+	if len(w.closed) == 0 {
 		return nil, nil
 	}
-	pr := prepared{ID: w.id, Subtask: w.ctx.Subtask, Parallelism: w.ctx.Parallelism, Attempt: w.ctx.Attempt, Parts: make([]readyPart, 0, len(w.closed))}
+	pr := prepared{ID: w.id, Subtask: w.ctx.Subtask, Attempt: w.ctx.Attempt, Parts: make([]readyPart, 0, len(w.closed))}
 	for dir := range w.synced {
 		if len(dir) >= len(w.sink.dir) { // those above have got no new names
 			delete(w.synced, dir)
@@ -316,15 +337,15 @@ func (w *writer[T]) Prepare(b flow.Barrier) ([]byte, error) {
 		}
 		pr.Parts = append(pr.Parts, readyPart{
 			Temp:  c.dir + filepath.Base(c.temp),
-			Final: fmt.Sprintf("%s%s-%s-%d-%d-%d%s", c.dir, w.sink.set.prefix, w.id, w.ctx.Subtask, b.Epoch, i, w.sink.suffix),
-			Size:  c.size, Sum: c.sum,
+			Final: c.dir + finalName(w.sink.set.prefix, w.id, w.ctx.Subtask, b.Epoch, i) + w.sink.suffix,
+			Size:  c.size, Sum: c.sum, Records: c.records,
 		})
 	}
 	data, err := msgpack.Marshal(&pr)
 	if err != nil {
 		return nil, fmt.Errorf("file: encoding what is to be committed to %s: %w", w.sink.dir, err)
 	}
-	w.closed, w.told = nil, true
+	w.closed = nil
 	return data, nil
 }
 
@@ -335,14 +356,22 @@ func (w *writer[T]) Close() error {
 		if p.pack != nil {
 			_ = p.pack.Close() // its output is thrown away
 		}
-		err = errors.Join(err, p.file.Close(), w.fs.Remove(p.temp))
+		err = errors.Join(err, p.file.Close(), w.remove(p.temp))
 	}
 	for _, c := range w.closed {
-		err = errors.Join(err, w.fs.Remove(c.temp))
+		err = errors.Join(err, w.remove(c.temp))
 	}
 	w.open, w.closed, w.last = nil, nil, nil
 	if err != nil {
 		return external(true, fmt.Errorf("file: removing unfinished files of %s: %w", w.sink.dir, err))
+	}
+	return nil
+}
+
+// remove removes a part, which a newer attempt may have done already.
+func (w *writer[T]) remove(temp string) error {
+	if err := w.fs.Remove(temp); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ type EdgeOptions struct {
 	// Subtask is the producer's number; rebalancing begins with a different
 	// partition for each.
 	Subtask int
+	// Hashes makes the books of the exchange keep sums of hashes beside counts.
+	Hashes bool
 	// Rand makes tests choose among ready channels at random.
 	Rand *rand.Rand
 }
@@ -62,7 +64,7 @@ func (edge[T]) NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	g, senders := local.NewGate[T](n, local.Options{Credit: opt.Credit, BatchSize: opt.BatchSize, Pointers: !c.Pointerless(), Rand: opt.Rand})
+	g, senders := local.NewGate[T](n, local.Options{Credit: opt.Credit, BatchSize: opt.BatchSize, Pointers: !c.Pointerless(), Hashes: opt.Hashes, Rand: opt.Rand})
 	erased := make([]any, n)
 	for i, s := range senders {
 		erased[i] = s
@@ -84,6 +86,11 @@ func (edge[T]) NewWriter(ctx context.Context, x graph.Exchange, senders []any, o
 		return nil, err
 	}
 	ro := shuffle.RouterOptions[T]{BatchSize: opt.BatchSize, Bytes: c.MemSize}
+	if opt.Hashes {
+		if ro.Summer, err = shuffle.NewSummer[T](); err != nil {
+			return nil, err
+		}
+	}
 	switch x.Kind {
 	case graph.Forward:
 		return shuffle.NewForward(ctx, typed[0], ro), nil

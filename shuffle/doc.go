@@ -22,7 +22,8 @@
 //
 //  1. What is sent on a partition arrives in order: batches and control records in
 //     one line.
-//  2. A partition holds at most its credit and one batch more, in bytes.
+//  2. A partition holds at most its credit and two batches more, in bytes: one that
+//     found a little credit, and what was collected when a control record came.
 //  3. A batch that was sent belongs to the partition until it was received; its
 //     memory then goes back to the producer. Nothing is allocated in steady state.
 //  4. A consumer that does not read stops only the producers that send to it.

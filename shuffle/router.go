@@ -18,6 +18,7 @@ type Router[T any] struct {
 	senders []Sender[T]
 	bufs    []*flow.Batch[T] // one for each sender, nil until used
 	route   func(b *flow.Batch[T]) error
+	sent    []Count // by each sender
 	// limit is how many records make a full batch: BatchSize, or as many as have
 	// BatchBytes if all are as large as those sent last. It is 0 until the first is
 	// seen. To add up the sizes of single records would cost more than it brings.
@@ -42,6 +43,8 @@ type RouterOptions[T any] struct {
 	BatchBytes int
 	// Bytes is the size of values in memory. Default: 64 bytes a record.
 	Bytes func(vals []T) int
+	// Summer, where set, makes Counts have sums. Default: none.
+	Summer *Summer[T]
 }
 
 // EnsureDefaults fills what is not set.
@@ -59,7 +62,8 @@ func (o *RouterOptions[T]) EnsureDefaults() {
 
 func newRouter[T any](ctx context.Context, senders []Sender[T], opt RouterOptions[T]) *Router[T] {
 	opt.EnsureDefaults()
-	return &Router[T]{ctx: ctx, opt: opt, senders: senders, bufs: make([]*flow.Batch[T], len(senders))}
+	return &Router[T]{ctx: ctx, opt: opt, senders: senders, bufs: make([]*flow.Batch[T], len(senders)),
+		sent: make([]Count, len(senders))}
 }
 
 // NewForward writes to the one partition of the consumer with the same subtask
@@ -277,14 +281,42 @@ func (r *Router[T]) buffer(i int) *flow.Batch[T] {
 	return r.bufs[i]
 }
 
-// send sends the buffer of sender i.
+// send sends the buffer of sender i, and waits for credit if it has none.
 func (r *Router[T]) send(i int) error {
-	buf := r.bufs[i]
-	r.bufs[i] = nil
-	bytes := r.opt.Bytes(buf.Values)
-	r.measure(len(buf.Values), bytes)
+	buf, bytes, err := r.take(i)
+	if err != nil {
+		return err
+	}
 	return r.senders[i].Send(r.ctx, buf, bytes)
 }
+
+// push is send that does not wait.
+func (r *Router[T]) push(i int) error {
+	buf, bytes, err := r.take(i)
+	if err != nil {
+		return err
+	}
+	return r.senders[i].Push(buf, bytes)
+}
+
+// take takes the buffer of sender i for sending, and counts it.
+func (r *Router[T]) take(i int) (buf *flow.Batch[T], bytes int, err error) {
+	buf = r.bufs[i]
+	r.bufs[i] = nil
+	bytes = r.opt.Bytes(buf.Values)
+	r.measure(len(buf.Values), bytes)
+	c := Count{Records: int64(len(buf.Values))}
+	if r.opt.Summer != nil {
+		if c, err = r.opt.Summer.Batch(buf); err != nil {
+			return nil, 0, err
+		}
+	}
+	r.sent[i].Add(c)
+	return buf, bytes, nil
+}
+
+// Counts appends what was sent so far.
+func (r *Router[T]) Counts(dst []Count) []Count { return append(dst, r.sent...) }
 
 // Flush sends what is collected for partitions that have credit. It does not
 // block: a task that waits for credit stays within reach of its mail.
@@ -299,12 +331,15 @@ func (r *Router[T]) Flush() error {
 	return nil
 }
 
-// Control sends what is collected and then c on all partitions. It blocks when a
-// partition for which something is collected has no credit.
+// Control sends what is collected and then c on all partitions. It does not block:
+// what is collected goes beyond the credit where there is none. A task that waits
+// here would not be in reach of an epoch that is to overtake what it waits for. It is
+// bounded, for a task that finds no credit takes no more input, and then has nothing
+// to send in front of the next control record.
 func (r *Router[T]) Control(c flow.Control) error {
 	for i, buf := range r.bufs {
 		if buf != nil && len(buf.Values) > 0 {
-			if err := r.send(i); err != nil {
+			if err := r.push(i); err != nil {
 				return err
 			}
 		}

@@ -42,6 +42,10 @@ func (p *partition) Send(_ context.Context, b *flow.Batch[int], bytes int) error
 	return nil
 }
 
+func (p *partition) Push(b *flow.Batch[int], bytes int) error {
+	return p.Send(context.Background(), b, bytes)
+}
+
 func (p *partition) Control(c flow.Control) { p.log = append(p.log, c.String()) }
 func (p *partition) Available() bool        { return p.credit }
 func (p *partition) Notify(f func())        { p.notify = f }

@@ -31,6 +31,9 @@ type Sender[T any] interface {
 	// memory comes to if that is more. It blocks while there is no credit, until ctx
 	// ends or the gate is closed. An empty batch is dropped.
 	Send(ctx context.Context, b *flow.Batch[T], bytes int) error
+	// Push is Send beyond the credit: it does not block. It is for what is collected
+	// when a control record comes, at most one batch for each.
+	Push(b *flow.Batch[T], bytes int) error
 	// Control sends a control record. It needs no credit and does not block: the
 	// number of control records under way is bounded by the engine, not by data.
 	Control(c flow.Control)
@@ -78,6 +81,8 @@ type Gate interface {
 	Notify(f func())
 	// Queued is the number of bytes that wait in the gate.
 	Queued() int
+	// Counts appends what was handed over so far, channel by channel, to dst.
+	Counts(dst []Count) []Count
 	// Close makes senders fail with ErrClosed and drops what is queued.
 	Close()
 }
@@ -89,10 +94,14 @@ type Writer interface {
 	// The task calls it when it has nothing else to do, and again when Available may
 	// have become true.
 	Flush() error
-	// Control sends what is collected and then c on all partitions. It may block.
+	// Control sends what is collected, beyond the credit where there is none, and then
+	// c on all partitions. It does not block.
 	Control(c flow.Control) error
 	// Available reports whether all partitions have credit.
 	Available() bool
 	// Notify sets what is called when Available may have become true.
 	Notify(f func())
+	// Counts appends what was sent so far, partition by partition, to dst. After a
+	// control record that is all there was.
+	Counts(dst []Count) []Count
 }

@@ -108,6 +108,8 @@ func (w *tape) Control(c flow.Control) error     { w.j.add("out %s", short(c)); 
 func (w *tape) Available() bool                  { w.j.Lock(); defer w.j.Unlock(); return !w.dry }
 func (w *tape) Notify(f func())                  { w.notify = f }
 
+func (w *tape) Counts(dst []shuffle.Count) []shuffle.Count { return dst }
+
 func (w *tape) setDry(dry bool) {
 	w.j.Lock()
 	w.dry = dry

@@ -66,6 +66,24 @@ func (c *channel[T]) Send(ctx context.Context, b *flow.Batch[T], bytes int) erro
 			return err
 		}
 	}
+	return c.put(b, bytes)
+}
+
+// Push queues the batch, credit or not.
+func (c *channel[T]) Push(b *flow.Batch[T], bytes int) error {
+	bytes = max(bytes, memory(b), 1)
+	c.gate.mu.Lock()
+	if len(b.Values) == 0 {
+		c.free = append(c.free, b)
+		c.gate.mu.Unlock()
+		return nil
+	}
+	return c.put(b, bytes)
+}
+
+// put queues the batch and unlocks the gate.
+func (c *channel[T]) put(b *flow.Batch[T], bytes int) error {
+	g := c.gate
 	if g.mu.closed {
 		g.mu.Unlock()
 		return shuffle.ErrClosed

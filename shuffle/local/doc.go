@@ -6,5 +6,5 @@
 // came from and are filled again by its producer.
 //
 // Invariants: those of package shuffle. A channel holds at most its credit and
-// one batch more; its list of free batches holds no more bytes than that either.
+// two batches more; its list of free batches holds no more bytes than that either.
 package local

@@ -22,6 +22,8 @@ type Options struct {
 	// Pointers says that the records hold pointers, and that batches are cleared
 	// before they are filled again.
 	Pointers bool
+	// Hashes says that Counts have sums.
+	Hashes bool
 	// Rand, where set, chooses the channel to read from next: tests explore orders
 	// with it. Default: in the order in which channels got something.
 	Rand *rand.Rand
@@ -47,6 +49,10 @@ type Gate[T any] struct {
 	taken     *flow.Batch[T]
 	takenFrom *channel[T]
 	takenSize int
+	// counts is what was handed over, by channel. It belongs to the consumer.
+	counts []shuffle.Count
+	summer *shuffle.Summer[T] // nil where only records are counted
+	err    error              // why there is no summer though there should be
 	// readable is the number of channels in ready, for a look without the lock.
 	readable atomic.Int32
 
@@ -62,7 +68,10 @@ type Gate[T any] struct {
 // them.
 func NewGate[T any](n int, opt Options) (*Gate[T], []shuffle.Sender[T]) {
 	opt.EnsureDefaults()
-	g := &Gate[T]{opt: opt}
+	g := &Gate[T]{opt: opt, counts: make([]shuffle.Count, n)}
+	if opt.Hashes {
+		g.summer, g.err = shuffle.NewSummer[T]()
+	}
 	senders := make([]shuffle.Sender[T], n)
 	for i := range n {
 		c := &channel[T]{gate: g, index: i}
@@ -75,6 +84,9 @@ func NewGate[T any](n int, opt Options) (*Gate[T], []shuffle.Sender[T]) {
 
 // Attach sets the receiver.
 func (g *Gate[T]) Attach(receiver any) error {
+	if g.err != nil {
+		return g.err
+	}
 	r, ok := receiver.(shuffle.Receiver[T])
 	if !ok {
 		return fmt.Errorf("shuffle/local: gate of %T cannot feed %T", *new(T), receiver)
@@ -124,6 +136,9 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 		return e, true, nil
 	}
 	e.Records = len(it.batch.Values)
+	if err := g.count(c.index, it.batch); err != nil {
+		return e, true, err
+	}
 	if err := g.receiver.Receive(it.batch); err != nil {
 		// The batch stays as it is: the message about the failure shows its record.
 		return e, true, err
@@ -136,6 +151,21 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 	mangle(it.batch)
 	return e, true, nil
 }
+
+// count enters a batch that is handed over into the books.
+func (g *Gate[T]) count(channel int, b *flow.Batch[T]) (err error) {
+	n := shuffle.Count{Records: int64(len(b.Values))}
+	if g.summer != nil {
+		if n, err = g.summer.Batch(b); err != nil {
+			return err
+		}
+	}
+	g.counts[channel].Add(n)
+	return nil
+}
+
+// Counts appends what was handed over so far.
+func (g *Gate[T]) Counts(dst []shuffle.Count) []shuffle.Count { return append(dst, g.counts...) }
 
 // mangle makes whoever kept a lent batch read what nobody wrote.
 func mangle[T any](b *flow.Batch[T]) {

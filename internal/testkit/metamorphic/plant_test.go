@@ -52,7 +52,7 @@ func planted[T any](b *flow.Batch[T]) *flow.Batch[T] {
 // routed are the edits that make a router pass its batches through planted.
 var routed = []string{"\t\"slices\"\n", "\t\"slices\"\n\t\"sync/atomic\"\n", "return r.route(b)", "return r.route(planted(b))"}
 
-const collected = "if buf != nil && len(buf.Values) > 0 {\n\t\t\tif err := r.send(i)"
+const collected = "if buf != nil && len(buf.Values) > 0 {\n\t\t\tif err := r.push(i)"
 
 var plants = []plant{
 	{"an exchange drops one record in 10^5", "shuffle/router.go", routed, rarely(`

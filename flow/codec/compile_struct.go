@@ -69,10 +69,16 @@ func (c *compiler) structFields(n *node, t reflect.Type, base uintptr, path stri
 				n.byName[s] = len(n.fields)
 			}
 		}
+		var preset []byte
+		if tag.hasPreset {
+			if preset, reason = presetOf(sf.Type, fn, tag.preset); reason != "" {
+				return c.refuse(at, sf.Type, reason)
+			}
+		}
 		omit := omitAll || tag.omitEmpty
 		n.omits = n.omits || omit
 		n.fields = append(n.fields, field{off: base + sf.Offset, node: fn, op: fn.op})
-		n.names = append(n.names, fieldName{name: name, head: appendString(nil, name), alias: tag.alias, omitEmpty: omit})
+		n.names = append(n.names, fieldName{name: name, head: appendString(nil, name), alias: tag.alias, omitEmpty: omit, preset: preset})
 		copy(n.names[len(n.names)-1].short[:], appendString(nil, name))
 	}
 	return nil
@@ -90,6 +96,8 @@ func (c *compiler) inlines(t reflect.Type) bool {
 
 type tag struct {
 	name, alias         string
+	preset              string
+	hasPreset           bool
 	omitEmpty, noInline bool
 }
 
@@ -108,11 +116,13 @@ func parseTag(s string) (t tag, reason string) {
 			t.noInline = true
 		case "alias":
 			t.alias = val
+		case "default":
+			t.preset, t.hasPreset = val, true
 		case "", "inline", "as_array", "asArray":
 			// The first two say what is done anyway; both forms are read anyway.
 		default:
 			return t, fmt.Sprintf("has the option %q in its msgpack tag, which is not known; "+
-				"use name, omitempty, noinline and alias:name", opt)
+				"use name, omitempty, noinline, alias:name and default:value", opt)
 		}
 	}
 	return t, ""

@@ -55,7 +55,7 @@ func TestTypesThatAreRefused(t *testing.T) {
 	refused[struct {
 		S string `msgpack:"s,intern"`
 	}](t, "flow/codec: type struct { S string \"msgpack:\\\"s,intern\\\"\" }: field S: string has the option \"intern\" "+
-		"in its msgpack tag, which is not known; use name, omitempty, noinline and alias:name")
+		"in its msgpack tag, which is not known; use name, omitempty, noinline, alias:name and default:value")
 	refused[stamp](t, "")
 	refused[func()](t, "")
 	refused[unsafe.Pointer](t, "")

@@ -78,6 +78,7 @@ func (n *node) decodeStructSlow(r *reader, i int, p unsafe.Pointer) int {
 		switch {
 		case n.order != nil && count == len(n.order):
 			n.zero(p)
+			n.preset(p)
 			return n.decodeOrdered(r, next, p)
 		case n.order != nil || count != len(n.fields):
 			return r.fail(i, n.want+" as "+n.arrayWant())
@@ -97,9 +98,10 @@ func (n *node) decodeStructSlow(r *reader, i int, p unsafe.Pointer) int {
 // decodeNamed reads count pairs of name and value. If they are all the fields in
 // order, which is the rule, nothing need be cleared before.
 func (n *node) decodeNamed(r *reader, i int, p unsafe.Pointer, count int) int {
-	cleared := n.partial || count != len(n.fields)
+	cleared := n.partial || count != len(n.fields) || len(n.presets) > 0
 	if cleared {
 		n.zero(p)
+		n.preset(p)
 	}
 	expect := 0 // Writers keep an order: the next field is mostly the one after the last.
 	for range count {

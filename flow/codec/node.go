@@ -58,6 +58,7 @@ type node struct {
 	reserve int            // room for the head, names and all scalars, but for the strings' bytes
 	partial bool           // some memory belongs to no field: "-" and blank fields
 	order   []int          // of a codec made by Reading: fields in the order of the array form, -1 is skipped
+	presets []int          // of a codec made by Reading: fields that are new and have a default
 	omits   bool           // some field has omitempty
 
 	// Of maps:
@@ -82,6 +83,7 @@ type fieldName struct {
 	name      string
 	alias     string
 	omitEmpty bool
+	preset    []byte // the default of a field that was not written, encoded; nil for zero
 }
 
 // shortName is up to how many bytes a name with its head is copied and compared

@@ -8,10 +8,20 @@ import (
 
 // Reading makes a codec that decodes what a codec with the schema written has
 // encoded in array form: fields are found by name (or alias), fields that are
-// new are zero, fields that are gone are skipped, numbers may have become wider.
-// It encodes as c does. The error names each pair of types of which the newer
-// cannot hold every value of the older.
+// new have their default, which is zero where no tag says otherwise, fields that
+// are gone are skipped, numbers may have become wider. It encodes as c does. The
+// error is a [*SchemaError] that names each pair of types of which the newer cannot
+// hold every value of the older.
 func (c *Codec[T]) Reading(written Schema) (*Codec[T], error) {
+	return c.ReadingFor(written, ForValue)
+}
+
+// ReadingFor is [Codec.Reading] for another use.
+func (c *Codec[T]) ReadingFor(written Schema, use Use) (*Codec[T], error) {
+	if err := Compatible(written, c.Schema(), use); err != nil {
+		return nil, fmt.Errorf("flow/codec: type %s cannot read what was written: %w; "+
+			"give the field its old type, or a new name to start it afresh", c.root.typ, err)
+	}
 	a := adapter{root: c.root.typ, made: map[adapted]*node{}}
 	root, err := a.adapt(c.root, &written, nil, "")
 	if err != nil {
@@ -29,14 +39,6 @@ type adapted struct {
 type adapter struct {
 	root reflect.Type
 	made map[adapted]*node
-}
-
-func (a *adapter) refuse(path string, n *node, s *Schema, why string) error {
-	if path == "" {
-		path = "the value"
-	}
-	return fmt.Errorf("flow/codec: type %s cannot read what was written: %s was %s and is %s now: %s; "+
-		"give the field its old type, or a new name to start it afresh", a.root, path, s, n.typ, why)
 }
 
 // adapt copies n for reading s. around holds the schemas that s is part of.
@@ -69,9 +71,6 @@ func (a *adapter) adapt(n *node, s *Schema, around []*Schema, path string) (*nod
 		elem, err := a.adapt(n.elem, s, around[:len(around)-1], path)
 		m.elem = elem
 		return m, err
-	}
-	if why := unreadable(n, s); why != "" {
-		return nil, a.refuse(path, n, s, why)
 	}
 	var err error
 	switch n.op {
@@ -106,8 +105,7 @@ func (a *adapter) adaptStruct(m *node, s *Schema, around []*Schema, path string)
 			at = path + "." + f.Name
 		}
 		if other, dup := taken[k]; dup {
-			return fmt.Errorf("flow/codec: type %s cannot read what was written: %s and %s are both read into field %s; "+
-				"remove the alias of one", a.root, other, at, m.names[k].name)
+			return fmt.Errorf("flow/codec: type %s: %s and %s are both read into field %s", a.root, other, at, m.names[k].name)
 		}
 		taken[k] = at
 		elem, err := a.adapt(m.fields[k].node, &f.Type, around, at)
@@ -117,56 +115,14 @@ func (a *adapter) adaptStruct(m *node, s *Schema, around []*Schema, path string)
 		m.fields[k].node = elem
 		order, same = append(order, k), same && k == i
 	}
-	if !same {
-		m.order = order
+	if same {
+		return nil
+	}
+	m.order = order
+	for k := range m.names {
+		if _, ok := taken[k]; !ok && m.names[k].preset != nil {
+			m.presets = append(m.presets, k)
+		}
 	}
 	return nil
-}
-
-// integer gives the integer kinds their bits; those of unsigned ones count as one
-// more when they are read as signed.
-var integer = map[Kind]struct {
-	bits   int
-	signed bool
-}{
-	KindInt8: {8, true}, KindInt16: {16, true}, KindInt32: {32, true}, KindInt64: {64, true},
-	KindUint8: {8, false}, KindUint16: {16, false}, KindUint32: {32, false}, KindUint64: {64, false},
-}
-
-// unreadable says why n cannot hold every value that s describes, or "". Parts are
-// compared apart.
-func unreadable(n *node, s *Schema) string {
-	now := opKinds[n.op]
-	old, oldInt := integer[s.Kind]
-	isInt, nowInt := integer[now]
-	switch {
-	case oldInt && nowInt:
-		switch {
-		case old.signed && !isInt.signed:
-			return "negative numbers would not fit"
-		case old.signed == isInt.signed && old.bits > isInt.bits, old.signed != isInt.signed && old.bits >= isInt.bits:
-			return "large numbers would not fit"
-		}
-		return ""
-	case oldInt && (now == KindFloat64 && old.bits <= 32 || now == KindFloat32 && old.bits <= 16):
-		return ""
-	case s.Kind == KindFloat32 && now == KindFloat64:
-		return ""
-	case now == KindSlice && (s.Kind == KindArray || s.Kind == KindSlice):
-		return ""
-	case (now == KindString || now == KindBytes) && (s.Kind == KindString || s.Kind == KindByteArray):
-		return ""
-	case s.Kind == KindPointer:
-		if now != KindPointer {
-			return "nil would not fit"
-		}
-		return ""
-	case now != s.Kind:
-		return "the kinds differ"
-	case s.Len != n.len:
-		return "the lengths differ"
-	case now == KindCustom && s.Name != n.typ.String():
-		return "each has an encoding of its own"
-	}
-	return ""
 }

@@ -117,7 +117,7 @@ func TestReadingRefusesWhatWouldNotFit(t *testing.T) {
 		}
 	}
 	_, err := must[b](t).Reading(must[a](t).Schema())
-	check("narrower", err, "flow/codec: type codec_test.b cannot read what was written: F was int64 and is int32 now: "+
+	check("narrower", err, "flow/codec: type codec_test.b cannot read what was written: field F: int64 → int32: "+
 		"large numbers would not fit; give the field its old type, or a new name to start it afresh")
 	for _, bad := range []func() error{
 		func() error { _, err := must[a](t).Reading(must[c](t).Schema()); return err },

@@ -59,6 +59,8 @@ type Schema struct {
 type SchemaField struct {
 	Name string `msgpack:"name" json:"name"`
 	Type Schema `msgpack:"type" json:"type"`
+	// Alias is another name under which the field is read.
+	Alias string `msgpack:"alias,omitempty" json:"alias,omitempty"`
 }
 
 var opKinds = map[op]Kind{
@@ -95,7 +97,7 @@ func (n *node) schema(around []*node) Schema {
 		s.Elem = &e
 	}
 	for i := range n.fields {
-		s.Fields = append(s.Fields, SchemaField{n.names[i].name, n.fields[i].node.schema(around)})
+		s.Fields = append(s.Fields, SchemaField{n.names[i].name, n.fields[i].node.schema(around), n.names[i].alias})
 	}
 	return s
 }

@@ -72,6 +72,9 @@ type Restore struct {
 	// Committables are committed once more before any task starts: perhaps the
 	// attempt that wrote the manifest did not come to it.
 	Committables []OperatorCommit
+	// Replay is what tasks have to take in of records that were under way: an entry of
+	// AccountReplayed for each port of an operator.
+	Replay []Entry
 	// Dropped is what is left out, where that is allowed.
 	Dropped []Dropped
 }

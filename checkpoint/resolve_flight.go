@@ -46,6 +46,9 @@ func (r *resolver) channel(t *TaskSnapshot, ch Channel, next map[flow.OperatorID
 			r.m.Epoch, r.name(op), r.name(c.Operators[0].ID))
 	}
 	give := func(subtask int, filter bool) {
+		if !filter || subtask == flow.SubtaskOf(flow.KeyGroup(t.First), r.m.MaxParallelism, c.Parallelism) {
+			r.replay(t, &ch) // where many take a part of it, that is one whole
+		}
 		to := r.task(c, subtask)
 		to.Channels = append(to.Channels, InFlight{Channel: ch, File: *t.InFlight, Filter: filter})
 	}
@@ -75,6 +78,28 @@ func (r *resolver) channel(t *TaskSnapshot, ch Channel, next map[flow.OperatorID
 		next[op]++
 	}
 	return nil
+}
+
+// replay adds the records of a channel to what will be taken in.
+func (r *resolver) replay(t *TaskSnapshot, ch *Channel) {
+	var to *Entry
+	for i := range r.out.Replay {
+		if e := &r.out.Replay[i]; e.Operator == ch.To && e.Port == ch.Port {
+			to = e
+		}
+	}
+	if to == nil {
+		r.out.Replay = append(r.out.Replay, Entry{Account: AccountReplayed, Operator: ch.To, Port: ch.Port})
+		to = &r.out.Replay[len(r.out.Replay)-1]
+	}
+	to.Records += ch.Records
+	for i := range t.Books {
+		e := &t.Books[i]
+		if e.Account == AccountQueued && e.Operator == ch.To && e.Port == ch.Port && e.Index == ch.Index &&
+			e.Producer == ch.Producer && e.Consumer == t.Subtask {
+			to.Sum.Add(e.Sum)
+		}
+	}
 }
 
 // input is the edge on which records of a channel would come now: the same one, or

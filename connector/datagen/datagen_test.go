@@ -78,6 +78,11 @@ func TestResume(t *testing.T) {
 	sourcetest.Resume(t, datagen.New(index, datagen.Count(97), datagen.Splits(1), datagen.Rate(10)), 98)
 }
 
+func TestSurvive(t *testing.T) {
+	sourcetest.Survive(t, datagen.New(index, datagen.Count(97), datagen.Splits(5)), 100, sourcetest.Options{})
+	sourcetest.Survive(t, datagen.New(index, datagen.Count(97), datagen.Splits(1), datagen.Rate(10)), 100, sourcetest.Options{})
+}
+
 func TestRateIsExact(t *testing.T) {
 	for _, rate := range []float64{0.5, 3, 10, 999, 12_345, 1e6} {
 		const n = 500

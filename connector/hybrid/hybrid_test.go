@@ -83,6 +83,8 @@ func TestPhasesInTurn(t *testing.T) {
 
 func TestResume(t *testing.T) { sourcetest.Resume(t, three(), 48) }
 
+func TestSurvive(t *testing.T) { sourcetest.Survive(t, three(), 200, sourcetest.Options{}) }
+
 func TestEmptyPhases(t *testing.T) {
 	src := hybrid.New[int](slice.Splits[int](), hybrid.Then[int](slice.Splits[int]()), hybrid.Then[int](slice.Of(1, 2)), hybrid.Then[int](slice.Of[int]())).Bounded()
 	sourcetest.Resume(t, src, 3)

@@ -140,6 +140,15 @@ func TestResume(t *testing.T) {
 	sourcetest.Resume(t, source(b, []string{"a"}, kafka.EndLatest()), 15)
 }
 
+func TestSurvive(t *testing.T) {
+	t.Parallel()
+	b := cluster(t, "a", "b")
+	produce(t, b, "a", 0, numbers(0, 30)...)
+	produce(t, b, "a", 1, numbers(100, 111)...)
+	produce(t, b, "b", 1, numbers(200, 220)...)
+	sourcetest.Survive(t, source(b, []string{"a", "b"}, kafka.EndLatest()), 15, real())
+}
+
 func TestUnboundedFindsNewPartitions(t *testing.T) {
 	t.Parallel()
 	b := cluster(t, "a")

@@ -41,6 +41,10 @@ func TestResume(t *testing.T) {
 	sourcetest.Resume(t, slice.Splits([]int{1, 2, 3, 4, 5, 6, 7}, nil, []int{8}, []int{9, 10, 11, 12, 13}), 14)
 }
 
+func TestSurvive(t *testing.T) {
+	sourcetest.Survive(t, slice.Splits([]int{1, 2, 3, 4, 5, 6, 7}, nil, []int{8}, []int{9, 10, 11, 12, 13}), 200, sourcetest.Options{})
+}
+
 func TestUnboundedWaits(t *testing.T) {
 	j := sourcetest.Start(t, slice.Splits([]int{1, 2}, []int{3}).Unbounded(), sourcetest.Options{}, nil)
 	for !j.Idle() || len(j.Records) == 0 {

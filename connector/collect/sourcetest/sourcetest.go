@@ -19,6 +19,7 @@ package sourcetest
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -68,6 +69,10 @@ type Record[T any] struct {
 type State struct {
 	Enumerator []byte
 	Splits     []operator.Split
+	// Finished are splits that were read to their ends after Enumerator was taken.
+	Finished []string
+
+	seen map[string]bool // that were ever discovered
 }
 
 // Job is a source in reading.
@@ -91,6 +96,7 @@ type Job[T any] struct {
 	readers    []*reader[T]
 	pending    []operator.Split
 	seen       map[string]bool
+	restored   bool // and not yet discovered
 	done       bool // discovery
 	look       time.Time
 	finished   bool // splits finished since the last discovery
@@ -153,8 +159,10 @@ func Start[T any](t TB, src operator.Source[T], o Options, from *State) *Job[T] 
 		if err := j.enumerator.Restore(from.Enumerator); err != nil {
 			t.Fatalf("restoring the enumerator: %v", err)
 		}
-		for _, s := range from.Splits {
-			j.seen[s.ID] = true
+		maps.Copy(j.seen, from.seen)
+		j.restored = true
+		if len(from.Finished) > 0 {
+			j.enumerator.Finished(from.Finished)
 		}
 		j.pending = slices.Clone(from.Splits)
 	}
@@ -190,7 +198,7 @@ func (j *Job[T]) Ended() bool {
 
 // Discover looks for splits and deals them.
 func (j *Job[T]) Discover() error {
-	j.finished = false
+	j.finished, j.restored = false, false
 	if !j.done {
 		d, err := j.enumerator.Discover(context.Background())
 		if err != nil {
@@ -234,7 +242,7 @@ func (j *Job[T]) deal() error {
 func (j *Job[T]) Step() (int, bool, error) {
 	deadline := time.Now().Add(patience)
 	for {
-		if len(j.seen) == 0 || j.finished || len(j.pending) > 0 || (!j.look.IsZero() && time.Now().After(j.look)) {
+		if len(j.seen) == 0 || j.restored || j.finished || len(j.pending) > 0 || (!j.look.IsZero() && time.Now().After(j.look)) {
 			if err := j.Discover(); err != nil {
 				return 0, false, err
 			}
@@ -423,11 +431,33 @@ func (j *Job[T]) BySplit() map[string][]T {
 // Snapshot is the state after what was read so far.
 func (j *Job[T]) Snapshot() *State {
 	j.t.Helper()
+	return j.Cut(0)
+}
+
+// Cut is the state of an epoch, as the engine takes it: that of the enumerator when
+// the barrier sets out, those of the readers when it has come to them, which is up
+// to steps reads later. Splits that are dealt in between come after the barrier.
+// What counts as read is what was read when Cut returns.
+func (j *Job[T]) Cut(steps int) *State {
+	j.t.Helper()
 	data, err := j.enumerator.Snapshot()
 	if err != nil {
 		j.t.Fatalf("snapshot of the enumerator: %v", err)
 	}
-	st := &State{Enumerator: data, Splits: slices.Clone(j.pending)}
+	st := &State{Enumerator: data, Splits: slices.Clone(j.pending), seen: maps.Clone(j.seen)}
+	assigned := map[string]bool{}
+	for _, r := range j.readers {
+		maps.Copy(assigned, r.splits)
+	}
+	for range steps {
+		r := j.ready()
+		if r == nil {
+			break
+		}
+		if _, err := j.read(r); err != nil {
+			j.t.Fatalf("reading: %v", err)
+		}
+	}
 	for i, r := range j.readers {
 		splits, err := r.Snapshot()
 		if err != nil {
@@ -437,16 +467,15 @@ func (j *Job[T]) Snapshot() *State {
 		for _, s := range splits {
 			held[s.ID] = true
 		}
-		if len(held) != len(r.splits) {
+		if !maps.Equal(held, r.splits) {
 			j.t.Fatalf("reader %d holds %v, its snapshot has %v", i, r.splits, held)
 		}
-		for id := range r.splits {
-			if !held[id] {
-				j.t.Fatalf("the snapshot of reader %d lacks split %q", i, id)
-			}
+		for id := range held {
+			delete(assigned, id)
 		}
 		st.Splits = append(st.Splits, splits...)
 	}
+	st.Finished = slices.Sorted(maps.Keys(assigned))
 	return st
 }
 
@@ -463,37 +492,4 @@ func (j *Job[T]) Close() {
 			j.t.Errorf("closing the enumerator: %v", err)
 		}
 	})
-}
-
-// Resume checks that a source which is stopped after any number of records, and
-// gone on with by another number of readers, gives exactly the records of each
-// split that are left. It reads the source once for each record; n is the number
-// of stops to try, from 0 records on.
-func Resume[T comparable](t TB, src operator.Source[T], n int) {
-	t.Helper()
-	whole := Start(t, src, Options{}, nil)
-	whole.ReadAll()
-	whole.Close()
-	want := whole.BySplit()
-	for stop := range n {
-		first := Start(t, src, Options{Readers: 1 + stop%3, Seed: uint64(stop), Max: 1 + stop%7}, nil)
-		first.Read(stop)
-		state := first.Snapshot()
-		first.Close()
-		second := Start(t, src, Options{Readers: 1 + stop%4, Seed: uint64(stop), Max: 1 + stop%5}, state)
-		second.ReadAll()
-		second.Close()
-		got := first.BySplit()
-		for split, values := range second.BySplit() {
-			got[split] = append(got[split], values...)
-		}
-		if len(got) != len(want) {
-			t.Fatalf("stopped at %d: %d splits with records, want %d", stop, len(got), len(want))
-		}
-		for split := range want {
-			if !slices.Equal(got[split], want[split]) {
-				t.Fatalf("stopped at %d: split %q gave %v, want %v", stop, split, got[split], want[split])
-			}
-		}
-	}
 }

@@ -178,6 +178,8 @@ type Failure struct {
 	Domain    uint8 // flow.Domain
 	Retryable bool
 	Message   string
+	Record    string
+	Position  string
 	Stack     string
 	// Cause is the error itself, for a scheduler in the same process. It does not
 	// travel.

@@ -49,6 +49,11 @@ type Failure struct {
 	// Message says what happened, and where and what to do as far as that is
 	// known. If it is empty the Cause speaks.
 	Message string
+	// Record is the record or timer in hand, as text, "" where there was none. It is
+	// the same when the same record fails again in another attempt.
+	Record string
+	// Position is where the task's source had come to, "" where it has none.
+	Position string
 	// Stack is the goroutine's stack where a function panicked.
 	Stack string
 	// Cause is the error below, in the process where it happened; it is nil once

@@ -48,7 +48,7 @@ func (c *Cursor[T]) Failing() string {
 	switch {
 	case c.batch != nil && c.I < len(c.batch.Values):
 		v := Excerpt(fmt.Sprintf("%+v", c.batch.Values[c.I]), 200)
-		s := fmt.Sprintf("record %d of this subtask's input: %s", c.seen+int64(c.I)+1, v)
+		s := fmt.Sprintf("record %d"+ofInput+"%s", c.seen+int64(c.I)+1, v)
 		if t := c.batch.Time(c.I); t != flow.MinTime {
 			s += " (time " + t.String() + ")"
 		}
@@ -57,6 +57,18 @@ func (c *Cursor[T]) Failing() string {
 		return c.note()
 	}
 	return ""
+}
+
+// ofInput is between the number of a record and the record.
+const ofInput = " of this subtask's input: "
+
+// InHand is what [Cursor.Failing] told without the record's number, which is another
+// one in each attempt.
+func InHand(failing string) string {
+	if number, rec, ok := strings.Cut(failing, ofInput); ok && strings.HasPrefix(number, "record ") {
+		return rec
+	}
+	return failing
 }
 
 // Failer is implemented by operators that can tell what they were doing when user

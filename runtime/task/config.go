@@ -25,16 +25,19 @@ type Config struct {
 	BatchSize      int
 	Inputs         []Input
 	Outputs        []Output
-	State          state.Store // closed by Run
-	Registry       *obs.Registry
-	Log            *slog.Logger
+	// State opens the task's keyed state, restored. Run calls it, on the task's
+	// goroutine, so that the tasks of a job restore side by side, and closes the store.
+	State    func(context.Context) (state.Store, error)
+	Registry *obs.Registry
+	Log      *slog.Logger
 	// Now is the processing time.
 	Now func() flow.Time
 	// Listener is told what happens; its functions are called on the task's
 	// goroutine, and must not block.
 	Listener Listener
 	// Restored is the epoch that the job was restored from, 0 where it starts anew.
-	// State has been restored already; Restore is the rest, nil where there is none.
+	// Restore is what the task starts from, nil where there is nothing; its keyed state
+	// is the business of State.
 	Restored flow.Epoch
 	Restore  *checkpoint.TaskRestore
 	// Snapshots keeps the task's snapshots. Where it is nil nothing is saved, and
@@ -53,17 +56,17 @@ type Config struct {
 
 // Snapshots is where a task's snapshots go.
 type Snapshots interface {
-	// Begin starts the files of one epoch.
-	Begin(e flow.Epoch) SnapshotFiles
+	// Begin starts the files of one epoch. What is under way ends with ctx.
+	Begin(ctx context.Context, e flow.Epoch) SnapshotFiles
 }
 
 // SnapshotFiles takes the files of one epoch of one task. Its methods are called by
 // one goroutine.
 type SnapshotFiles interface {
 	state.Files
-	// Done returns the files that were created or linked, in that order, and how many
-	// bytes were added to storage for them.
-	Done() ([]checkpoint.File, int64)
+	// Done waits until all files are safe and returns them in the order in which they
+	// were created or linked, and how many bytes were added to storage for them.
+	Done() ([]checkpoint.File, int64, error)
 	// Abort says that the epoch will not be acknowledged.
 	Abort()
 }
@@ -71,7 +74,11 @@ type SnapshotFiles interface {
 // Input is one edge that ends at the chain's head.
 type Input struct {
 	Port flow.Port
-	Gate shuffle.Gate
+	Edge flow.EdgeID
+	// Forward says that the gate's one channel is of the producer with the task's own
+	// subtask number; of others channel n is of subtask n.
+	Forward bool
+	Gate    shuffle.Gate
 	// Together is the number of the group of inputs that fall idle and wake
 	// together, 0 where it is in none; see flow.Frontier.
 	Together int
@@ -81,6 +88,10 @@ type Input struct {
 type Output struct {
 	From   flow.OperatorID
 	Outlet flow.Outlet
+	Edge   flow.EdgeID
+	// Forward says that the one partition is to the consumer with the task's own
+	// subtask number; of others partition n is to subtask n.
+	Forward bool
 	// Open makes the writer. Its blocking calls end with ctx, which is the task's.
 	Open func(ctx context.Context) (shuffle.Writer, error)
 }

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/operator"
 )
@@ -202,98 +201,19 @@ func (t *Task) end() error {
 	return nil
 }
 
-// barrier aligns the inputs for a barrier and, once they are, ends the epoch.
-func (t *Task) barrier(channel int, b flow.Barrier) error {
-	d := t.aligner.Barrier(channel, b)
-	if d.Aborted != 0 {
-		t.cfg.Listener.Decline(d.Aborted, "a newer barrier overtook it")
-	}
-	if d.Unblock {
-		t.unblock()
-	}
-	switch d.Verdict {
-	case checkpoint.Wait:
-		t.block(channel, true)
-	case checkpoint.Aligned:
-		return t.epoch(d.Barrier)
-	}
-	return nil
-}
-
-// epoch ends an epoch: every operator handles the barrier, then it goes on behind
-// all that they sent, then it is acknowledged.
-func (t *Task) epoch(b flow.Barrier) error {
-	for _, n := range t.nodes {
-		t.at = n
-		data, err := n.op.Barrier(b)
-		if err != nil {
-			return t.failure(n, err)
-		}
-		if data != nil {
-			t.prepared.Add(checkpoint.Committable{Operator: n.spec.ID, Subtask: t.cfg.ID.Subtask, Epoch: b.Epoch, Data: data})
-		}
-	}
-	if err := t.broadcast(flow.BarrierControl(b)); err != nil {
-		return err
-	}
-	if err := t.stateErr(); err != nil {
-		return err
-	}
-	t.cfg.Listener.Ack(b.Epoch, t.prepared.For(b.Epoch), nil)
-	return nil
-}
-
-func (t *Task) block(channel int, blocked bool) {
-	for i := range t.gates {
-		g := &t.gates[i]
-		if c := channel - g.first; c >= 0 && c < g.Gate.Channels() {
-			g.Gate.Block(c, blocked)
-			return
-		}
-	}
-}
-
-func (t *Task) unblock() {
-	for i := range t.gates {
-		for c := range t.gates[i].Gate.Channels() {
-			t.gates[i].Gate.Block(c, false)
-		}
-	}
-}
-
-// InjectBarrier starts an epoch at a source task.
-func (t *Task) InjectBarrier(b flow.Barrier) {
-	t.order(func() error { return t.barrier(0, b) })
-}
-
-// AbortEpoch makes the task go on without the epoch.
-func (t *Task) AbortEpoch(e flow.Epoch) {
-	t.order(func() error {
-		if d := t.aligner.Abort(e); d.Unblock {
-			t.unblock()
-		}
-		return nil
-	})
-}
-
-// Committed tells the operators that an epoch is committed.
-func (t *Task) Committed(e flow.Epoch) {
-	t.order(func() error {
-		t.prepared.Committed(e)
-		for _, n := range t.nodes {
-			t.at = n
-			if err := n.op.Committed(e); err != nil {
-				return t.failure(n, err)
-			}
-		}
-		return nil
-	})
-}
-
-// toSource runs f with the task's source, if op is it.
+// toSource runs f with the task's source, if op is it and it has not ended.
 func (t *Task) toSource(f func(operator.SplitReceiver) error) {
+	t.toSourceAlways(func(r operator.SplitReceiver) error {
+		if t.ended {
+			return nil
+		}
+		return f(r)
+	})
+}
+
+func (t *Task) toSourceAlways(f func(operator.SplitReceiver) error) {
 	t.order(func() error {
-		if t.source == nil || t.ended {
+		if t.source == nil {
 			return nil
 		}
 		t.pull.waiting = false
@@ -305,9 +225,11 @@ func (t *Task) toSource(f func(operator.SplitReceiver) error) {
 	})
 }
 
-// AddSplits gives the task's source splits; it reads nothing between two of them.
+// AddSplits gives the task's source splits; it reads nothing between two of them. A
+// source that was stopped gets them too: it reads none, but they must not be missing
+// from the epochs that are still to come.
 func (t *Task) AddSplits(splits []operator.Split) {
-	t.toSource(func(r operator.SplitReceiver) error {
+	t.toSourceAlways(func(r operator.SplitReceiver) error {
 		for _, s := range splits {
 			if err := r.AddSplit(s); err != nil {
 				return err

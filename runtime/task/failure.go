@@ -38,8 +38,12 @@ func (t *Task) panicked(p any, stack []byte) *flow.Failure {
 	}
 	f.Operator, f.Name, f.Domain = n.spec.ID, n.spec.Name, flow.DomainUser
 	f.Message = fmt.Sprintf("panic: %v; at %s", p, doing)
-	if where := t.position(); where != "" {
-		f.Message += "; source at " + where
+	f.Record, f.Position = operator.InHand(doing), t.position()
+	// The function may have met something that passes. If it has not, the same record
+	// will fail again, and will be known by its text.
+	f.Retryable = true
+	if f.Position != "" {
+		f.Message += "; source at " + f.Position
 	}
 	return f
 }
@@ -102,20 +106,19 @@ func (t *Task) failure(n *node, err error) error {
 		n = c
 	}
 	f := t.asFailure(n, err)
-	if f.Domain == flow.DomainUser && c != nil && !errors.Is(err, operator.ErrBadRecord) {
-		f = withPlace(f, "at "+doing)
+	if f.Domain != flow.DomainUser {
+		return f
 	}
-	if where := t.position(); where != "" && f.Domain == flow.DomainUser {
-		f = withPlace(f, "source at "+where)
+	g := *f
+	f = &g
+	if c != nil && !errors.Is(err, operator.ErrBadRecord) {
+		f.Message = f.Text() + "; at " + doing
+		f.Record = operator.InHand(doing)
+	}
+	if f.Position = t.position(); f.Position != "" {
+		f.Message = f.Text() + "; source at " + f.Position
 	}
 	return f
-}
-
-// withPlace is a copy of f whose message ends in the place.
-func withPlace(f *flow.Failure, place string) *flow.Failure {
-	c := *f
-	c.Message = f.Text() + "; " + place
-	return &c
 }
 
 func (t *Task) asFailure(n *node, err error) *flow.Failure {

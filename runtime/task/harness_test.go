@@ -142,6 +142,7 @@ type rig struct {
 	*Task
 	probes []*probe
 	tape   *tape
+	store  state.Store
 	in     [][]shuffle.Sender[int] // by gate
 	done   chan error
 	start  time.Time
@@ -153,6 +154,7 @@ func newRig(t *testing.T, names string, source func(*rig) operator.Operator, gat
 	t.Helper()
 	r := &rig{T: t, journal: &journal{}, done: make(chan error, 1), start: time.Now()}
 	r.tape = &tape{j: r.journal}
+	r.store = closing{memory.New(memory.Options{MaxParallelism: 8}), r.journal}
 	chain := &graph.Chain{ID: "c", Parallelism: 1}
 	add := func(name string, op operator.Operator) {
 		id := flow.OperatorID(name)
@@ -171,7 +173,7 @@ func newRig(t *testing.T, names string, source func(*rig) operator.Operator, gat
 		add(name, p)
 	}
 	cfg := Config{ID: flow.TaskID{Chain: "c"}, Chain: chain, MaxParallelism: 8, BatchSize: 8,
-		State: closing{memory.New(memory.Options{}), r.journal}, Registry: &obs.Registry{}, Log: slog.New(slog.DiscardHandler),
+		State: func(context.Context) (state.Store, error) { return r.store, nil }, Registry: &obs.Registry{}, Log: slog.New(slog.DiscardHandler),
 		Now: func() flow.Time { return flow.Time(time.Since(r.start).Microseconds()) },
 		Outputs: []Output{{From: chain.Operators[len(chain.Operators)-1].ID,
 			Open: func(ctx context.Context) (shuffle.Writer, error) { r.tape.ctx = ctx; return r.tape, nil }}},

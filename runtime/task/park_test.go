@@ -15,6 +15,7 @@ import (
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/shuffle/local"
+	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/memory"
 )
 
@@ -48,8 +49,9 @@ func TestTaskGivesCreditBackBeforeItSleeps(t *testing.T) {
 	}}}
 	task, err := New(t.Context(), Config{
 		ID: flow.TaskID{Chain: "op"}, Chain: &graph.Chain{ID: "op", Parallelism: 1, Operators: []*graph.Operator{op}},
-		MaxParallelism: 8, BatchSize: 8, State: memory.New(memory.Options{}), Registry: &obs.Registry{},
+		MaxParallelism: 8, BatchSize: 8, Registry: &obs.Registry{},
 		Log: slog.New(slog.DiscardHandler), Now: func() flow.Time { return 0 },
+		State:  func(context.Context) (state.Store, error) { return memory.New(memory.Options{}), nil },
 		Inputs: []Input{{Gate: in}},
 		Outputs: []Output{{From: "op", Open: func(ctx context.Context) (shuffle.Writer, error) {
 			return &choppy{Router: shuffle.NewForward(ctx, outSenders[0], shuffle.RouterOptions[int]{})}, nil

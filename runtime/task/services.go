@@ -188,7 +188,7 @@ func (t *Task) park(stepped bool) {
 const longestSleep = 24 * time.Hour
 
 func (t *Task) somethingToDo(stepped bool) bool {
-	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished {
+	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished || t.putOff.Load() {
 		return true
 	}
 	if !t.writable() {

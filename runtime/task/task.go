@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
+	"github.com/weirflow/weir/state"
 )
 
 // Task is one running subtask. Make it with [New], run it with Run; the other
@@ -43,6 +45,11 @@ type Task struct {
 	finished bool      // told to finish
 	prepared checkpoint.Prepared
 
+	store   state.Store // open while Run works
+	putOff  atomic.Bool // the store has work to do; see stepStore
+	stepped time.Time   // when it last did some
+	saves   saves
+
 	mail    mailbox     // from operators: what Yield runs
 	orders  mailbox     // from the worker
 	stopped atomic.Bool // the context has ended
@@ -58,6 +65,7 @@ type node struct {
 	writers  []shuffle.Writer
 	in, out  flow.Time // watermarks
 	wakeAt   flow.Time // MaxTime if none
+	prepared int64     // records in all that it has prepared
 	ctx      *operator.Context
 }
 
@@ -72,6 +80,7 @@ type gate struct {
 // New builds the chain. It starts nothing and opens nothing.
 func New(ctx context.Context, cfg Config) (*Task, error) {
 	t := &Task{cfg: cfg, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
+	t.saves.t = t
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	if err := t.build(); err != nil {
 		t.cancel(err)
@@ -166,7 +175,8 @@ func (t *Task) context(n *node) *operator.Context {
 		MaxParallelism: c.MaxParallelism,
 		KeyGroups:      flow.RangeOf(c.MaxParallelism, c.Chain.Parallelism, c.ID.Subtask),
 		BatchSize:      c.BatchSize,
-		State:          c.State,
+		Restored:       c.Restored,
+		Staging:        c.Staging,
 		Metrics:        c.Registry.Operator(string(n.spec.ID), n.spec.Name, n.spec.Kind, c.ID.Subtask),
 		Log:            c.Log.With("operator", n.spec.Name, "subtask", c.ID.Subtask),
 		Task:           t,
@@ -176,8 +186,8 @@ func (t *Task) context(n *node) *operator.Context {
 // ID is the task's identity.
 func (t *Task) ID() flow.TaskID { return t.cfg.ID }
 
-// Run opens the operators, works until the task is finished or cancelled, and
-// closes them. It returns nil when the task was told to finish, the context's error
+// Run opens the keyed state and the operators, restores them, works until the task is
+// finished or cancelled, and closes all. It returns nil when the task was told to finish, the context's error
 // when it was cancelled, and a *flow.Failure otherwise.
 func (t *Task) Run() (err error) {
 	defer t.cancel(nil)
@@ -188,14 +198,18 @@ func (t *Task) Run() (err error) {
 	defer stop()
 	opened := 0
 	err = t.guard(func() error {
+		if err := t.openStore(); err != nil {
+			return err
+		}
 		for _, n := range t.nodes {
 			opened++
 			t.at = n
+			n.ctx.State = t.store
 			if err := n.op.Open(n.ctx); err != nil {
 				return t.failure(n, err)
 			}
 		}
-		return nil
+		return t.giveBack()
 	})
 	if err == nil {
 		t.cfg.Listener.Running()
@@ -210,6 +224,7 @@ func (t *Task) Run() (err error) {
 	t.cancel(err)
 	t.mail.close()
 	t.orders.close()
+	t.saves.close()
 	for i := opened - 1; i >= 0; i-- {
 		n := t.nodes[i]
 		t.at = n
@@ -226,10 +241,27 @@ func (t *Task) Run() (err error) {
 	for _, g := range t.gates {
 		g.Gate.Close()
 	}
-	if closeErr := t.cfg.State.Close(); err == nil && closeErr != nil {
-		err = t.failed(&flow.Failure{Domain: flow.DomainExternal, Retryable: true, Message: "closing keyed state: " + closeErr.Error(), Cause: closeErr})
+	if t.store == nil {
+		return err
+	}
+	if closeErr := t.store.Close(); err == nil && closeErr != nil {
+		err = t.keyedFailure(fmt.Errorf("closing it: %w", closeErr))
 	}
 	return err
+}
+
+// openStore opens the keyed state, with what was restored of it.
+func (t *Task) openStore() error {
+	store, err := t.cfg.State(t.ctx)
+	if err != nil {
+		return t.keyedFailure(err)
+	}
+	t.store = store
+	store.Notify(func() {
+		t.putOff.Store(true)
+		t.signal()
+	})
+	return nil
 }
 
 // loop is the task's life between open and close.
@@ -262,11 +294,22 @@ func (t *Task) loop() error {
 				return err
 			}
 			if worked {
+				if t.putOff.Load() {
+					if err := t.stepStore(true); err != nil {
+						return err
+					}
+				}
 				continue
 			}
 		}
 		if err := t.flush(); err != nil {
 			return err
+		}
+		if t.putOff.Load() {
+			if err := t.stepStore(false); err != nil {
+				return err
+			}
+			continue
 		}
 		t.park(stepped)
 	}
@@ -352,14 +395,6 @@ func (t *Task) flush() error {
 		if err := w.Flush(); err != nil {
 			return t.failed(err)
 		}
-	}
-	return nil
-}
-
-// stateErr is the first error that the state met.
-func (t *Task) stateErr() error {
-	if err := t.cfg.State.Err(); err != nil {
-		return t.failed(&flow.Failure{Domain: flow.DomainExternal, Retryable: true, Message: "keyed state: " + err.Error(), Cause: err})
 	}
 	return nil
 }

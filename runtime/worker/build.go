@@ -7,23 +7,23 @@ import (
 	"strings"
 
 	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/runtime/task"
 	"github.com/weirflow/weir/shuffle"
-	"github.com/weirflow/weir/state"
 )
 
 // builder makes the tasks of one deployment: first the consuming ends of all
 // exchanges, then the tasks with their writers.
 type builder struct {
-	w     *Worker
-	job   flow.JobID
-	ends  map[endID]end
-	tasks []*task.Task
-	// stores are the tasks' keyed states, which the tasks close once they run.
-	stores []state.Store
+	w        *Worker
+	job      flow.JobID
+	attempt  flow.Attempt
+	restored flow.Epoch
+	ends     map[endID]end
+	tasks    []*task.Task
 }
 
 // endID is the consuming end of an edge at one subtask.
@@ -39,9 +39,12 @@ type end struct {
 	senders []any
 }
 
-func (b *builder) build(tasks []api.Task) error {
-	chains := make([]*graph.Chain, len(tasks))
-	for i, m := range tasks {
+func (b *builder) build(d *api.Deploy) error {
+	if n := len(d.Restore); n > 0 && n != len(d.Tasks) {
+		return fmt.Errorf("%d tasks are to be restored from %d snapshots", len(d.Tasks), n)
+	}
+	chains := make([]*graph.Chain, len(d.Tasks))
+	for i, m := range d.Tasks {
 		c := b.w.opt.Plan.Chain(flow.ChainID(m.Chain))
 		if c == nil {
 			return fmt.Errorf("the plan has no chain %q: was it built from another program?", m.Chain)
@@ -53,8 +56,15 @@ func (b *builder) build(tasks []api.Task) error {
 			}
 		}
 	}
-	for i, m := range tasks {
-		if err := b.task(chains[i], m.Subtask, i); err != nil {
+	for i, m := range d.Tasks {
+		var r *checkpoint.TaskRestore
+		if len(d.Restore) > 0 && d.Restore[i] != nil {
+			var err error
+			if r, err = checkpoint.DecodeTaskRestore(d.Restore[i]); err != nil {
+				return fmt.Errorf("task %s: what it is to be restored from: %w", taskID(m), err)
+			}
+		}
+		if err := b.task(chains[i], m.Subtask, i, r); err != nil {
 			return err
 		}
 	}
@@ -92,21 +102,24 @@ func (b *builder) end(in graph.ChainInput, subtask, n int) error {
 
 func (b *builder) options(subtask int) operator.EdgeOptions {
 	return operator.EdgeOptions{BatchSize: b.w.opt.BatchSize, Credit: b.w.opt.Credit,
-		MaxParallelism: b.w.opt.Plan.MaxParallelism, Subtask: subtask}
+		MaxParallelism: b.w.opt.Plan.MaxParallelism, Subtask: subtask, Hashes: b.w.opt.Hashes}
 }
 
-func (b *builder) task(c *graph.Chain, subtask, n int) error {
+func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore) error {
 	w := b.w
 	id := flow.TaskID{Chain: c.ID, Subtask: subtask}
-	store, err := w.opt.State(id, w.opt.Plan.MaxParallelism, flow.RangeOf(w.opt.Plan.MaxParallelism, c.Parallelism, subtask))
-	if err != nil {
-		return fmt.Errorf("task %s: keyed state: %w", id, err)
-	}
-	b.stores = append(b.stores, store)
+	keyed := b.keyed(id, c, r)
 	cfg := task.Config{
-		Job: b.job, Attempt: w.mu.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
-		BatchSize: w.opt.BatchSize, State: store, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
-		Listener: w.listener(uint64(w.mu.attempt), id), Rand: w.rand(n),
+		Job: b.job, Attempt: b.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
+		BatchSize: w.opt.BatchSize, State: keyed.open, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
+		Listener: w.listener(uint64(b.attempt), id), Rand: w.rand(n), Restored: b.restored, Restore: r,
+		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes,
+	}
+	if w.opt.Storage != nil {
+		cfg.Snapshots = w.opt.Storage.Snapshots(id, b.attempt, keyed.base())
+	}
+	if w.opt.Staging != nil {
+		cfg.Staging = w.opt.Staging(b.attempt)
 	}
 	groups := map[string]int{} // by what the producing chain hears of
 	for _, in := range c.Inputs {
@@ -114,10 +127,11 @@ func (b *builder) task(c *graph.Chain, subtask, n int) error {
 		if heard != "" && groups[heard] == 0 {
 			groups[heard] = len(groups) + 1
 		}
-		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
+		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Edge: in.Edge, Forward: in.Exchange.Kind == graph.Forward,
+			Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
 	}
 	for _, out := range c.Outputs {
-		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output,
+		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output, Edge: out.Edge, Forward: out.Exchange.Kind == graph.Forward,
 			Open: func(ctx context.Context) (shuffle.Writer, error) { return b.writer(ctx, out, subtask) }})
 	}
 	t, err := task.New(w.ctx, cfg)
@@ -185,10 +199,5 @@ func (b *builder) abandon() {
 	}
 	for _, e := range b.ends {
 		e.gate.Close()
-	}
-	for _, s := range b.stores {
-		if err := s.Close(); err != nil {
-			b.w.opt.Log.Warn("closing keyed state", "err", err)
-		}
 	}
 }

@@ -8,7 +8,8 @@
 // Invariants:
 //
 //  1. A message of another attempt than the deployed one does nothing.
-//  2. Every task that was started ends with one TaskState that is Finished, Failed
+//  2. The tasks of one attempt have ended before those of the next are made.
+//  3. Every task that was started ends with one TaskState that is Finished, Failed
 //     or Cancelled, and Run returns after the last of them.
 package worker
 
@@ -19,6 +20,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/checkpoint"
@@ -34,9 +36,18 @@ import (
 type Options struct {
 	Plan      *graph.Plan
 	Scheduler api.Scheduler
-	// State makes the store of one task. maxParallelism and the key groups are the
-	// task's.
+	// State makes the empty store of one task, which the worker restores. It is called
+	// on the task's goroutine; maxParallelism and the key groups are the task's.
 	State func(id flow.TaskID, maxParallelism int, groups flow.KeyGroupRange) (state.Store, error)
+	// Storage keeps the snapshots of tasks. Nil: nothing is saved.
+	Storage Storage
+	// Staging keeps the files of an attempt's sinks. Nil: sinks that stage files fail.
+	Staging func(flow.Attempt) operator.Staging
+	// AlignTimeout is how long barriers are aligned before an epoch overtakes what is
+	// under way; 0 is for ever.
+	AlignTimeout time.Duration
+	// Hashes makes the books keep sums of hashes beside counts.
+	Hashes bool
 	// BatchSize is the number of records after which a batch is sent, 1 at least.
 	BatchSize int
 	// Credit is the number of bytes that each partition may hold. Default
@@ -61,39 +72,51 @@ type Worker struct {
 		attempt flow.Attempt
 		tasks   map[flow.TaskID]*task.Task
 		order   []*task.Task
+		living  int // tasks that have not ended
 	}
+}
+
+// Storage is where the snapshots of a job's tasks are; see [Stored].
+type Storage interface {
+	// Snapshots takes the snapshots of a task in an attempt. base is the files from
+	// which the task's keyed state was opened in place, nil where it was not.
+	Snapshots(id flow.TaskID, at flow.Attempt, base []checkpoint.File) task.Snapshots
+	// Files gives the files of a snapshot back.
+	Files(files []checkpoint.File) state.SavedFiles
 }
 
 // New makes a worker. Tasks end when ctx does.
 func New(ctx context.Context, opt Options) *Worker {
-	w := &Worker{opt: opt, ctx: ctx}
-	w.mu.tasks = map[flow.TaskID]*task.Task{}
-	return w
+	return &Worker{opt: opt, ctx: ctx}
 }
 
 // Wait returns when all tasks have ended.
 func (w *Worker) Wait() { w.done.Wait() }
 
-// Deploy makes all the tasks, joins them, and starts them.
+// Deploy makes all the tasks of an attempt, joins them, and starts them. The tasks of
+// the attempt before must have ended: what they held, directories say, is taken over.
 func (w *Worker) Deploy(m *api.Deploy) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.mu.tasks) > 0 {
-		return fmt.Errorf("worker: attempt %d is deployed already", w.mu.attempt)
+	if at := w.mu.attempt; flow.Attempt(m.Attempt) <= at {
+		return fmt.Errorf("worker: attempt %d is deployed already; %d is not newer", at, m.Attempt)
 	}
-	w.mu.attempt = flow.Attempt(m.Attempt)
-	b := &builder{w: w, job: flow.JobID(m.Job), ends: map[endID]end{}}
-	if err := b.build(m.Tasks); err != nil {
+	if n := w.mu.living; n > 0 {
+		return fmt.Errorf("worker: attempt %d cannot be deployed: %d tasks of attempt %d have not ended", m.Attempt, n, w.mu.attempt)
+	}
+	b := &builder{w: w, job: flow.JobID(m.Job), attempt: flow.Attempt(m.Attempt), restored: flow.Epoch(m.Epoch), ends: map[endID]end{}}
+	if err := b.build(m); err != nil {
 		b.abandon()
 		return fmt.Errorf("deploy: %w", err)
 	}
+	w.mu.attempt, w.mu.tasks, w.mu.order = b.attempt, map[flow.TaskID]*task.Task{}, b.tasks
+	w.mu.living = len(b.tasks)
 	for _, t := range b.tasks {
 		w.mu.tasks[t.ID()] = t
-		w.mu.order = append(w.mu.order, t)
 	}
 	for _, t := range b.tasks {
 		w.done.Add(1)
-		go w.run(flow.Attempt(m.Attempt), t)
+		go w.run(b.attempt, t)
 	}
 	return nil
 }
@@ -101,6 +124,9 @@ func (w *Worker) Deploy(m *api.Deploy) error {
 func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	defer w.done.Done()
 	err := t.Run()
+	w.mu.Lock()
+	w.mu.living--
+	w.mu.Unlock()
 	m := &api.TaskState{Attempt: uint64(attempt), Task: apiTask(t.ID())}
 	var f *flow.Failure
 	switch {
@@ -109,7 +135,7 @@ func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	case errors.As(err, &f):
 		m.State = api.Failed
 		m.Failure = &api.Failure{Operator: string(f.Operator), Name: f.Name, Domain: uint8(f.Domain), Retryable: f.Retryable,
-			Message: f.Text(), Stack: f.Stack, Cause: f.Cause}
+			Message: f.Text(), Record: f.Record, Position: f.Position, Stack: f.Stack, Cause: f.Cause}
 	default:
 		m.State = api.Cancelled
 	}
@@ -213,10 +239,13 @@ func (w *Worker) listener(attempt uint64, id flow.TaskID) task.Listener {
 	return task.Listener{
 		Running: state(api.Running),
 		Drained: state(api.Drained),
-		Ack: func(e flow.Epoch, prepared []checkpoint.Committable, _ *checkpoint.TaskSnapshot) {
+		Ack: func(e flow.Epoch, prepared []checkpoint.Committable, snapshot *checkpoint.TaskSnapshot) {
 			m := &api.Ack{Attempt: attempt, Task: at, Epoch: uint64(e)}
 			for _, p := range prepared {
-				m.Prepared = append(m.Prepared, api.Prepared{Operator: string(p.Operator), Epoch: uint64(p.Epoch), Data: p.Data})
+				m.Prepared = append(m.Prepared, apiPrepared(&p))
+			}
+			if snapshot != nil {
+				m.Snapshot = checkpoint.AppendTaskSnapshot(nil, snapshot)
 			}
 			s.Ack(m)
 		},
@@ -233,6 +262,14 @@ func (w *Worker) listener(attempt uint64, id flow.TaskID) task.Listener {
 			s.SourceWatermark(&api.SourceWatermark{Attempt: attempt, Task: at, Operator: string(op), Group: group, Time: int64(t)})
 		},
 	}
+}
+
+func apiPrepared(p *checkpoint.Committable) api.Prepared {
+	m := api.Prepared{Operator: string(p.Operator), Epoch: uint64(p.Epoch), Data: p.Data, Records: p.Records}
+	for _, f := range p.Files {
+		m.Files = append(m.Files, api.File{Name: f.Name, Blob: f.Blob, Size: f.Size, CRC: f.CRC})
+	}
+	return m
 }
 
 // rand makes the source of chance of one task, nil where none is wanted.

@@ -116,7 +116,7 @@ type rig struct {
 	*ledger
 	plan         *graph.Plan
 	tasks        []api.Task
-	refuse       error // of the third state
+	refuse       error // of the third state that is made
 	made, closed int
 }
 
@@ -155,6 +155,8 @@ func newRig(t *testing.T, seed uint64) *rig {
 	r.Worker = New(ctx, Options{Plan: plan, Scheduler: r.ledger, BatchSize: 4, Registry: &obs.Registry{}, Log: slog.New(slog.DiscardHandler),
 		Now: func() flow.Time { return 1 }, Seed: seed,
 		State: func(_ flow.TaskID, max int, groups flow.KeyGroupRange) (state.Store, error) {
+			r.ledger.Lock()
+			defer r.ledger.Unlock()
 			if r.made++; r.made == 3 && r.refuse != nil {
 				return nil, r.refuse
 			}
@@ -243,21 +245,59 @@ func TestWorkerTellsFailures(t *testing.T) {
 func TestDeployThatFailsLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 0)
-		r.refuse = errors.New("no disk")
-		if err := r.deploy(); err == nil || !strings.Contains(err.Error(), "task sum/0: keyed state: no disk") {
-			t.Error(err)
-		}
-		if r.closed != 2 {
-			t.Errorf("%d of 2 states are closed", r.closed)
-		}
 		r.tasks = append(r.tasks, api.Task{Chain: "who"})
 		if err := r.deploy(); err == nil || !strings.Contains(err.Error(), `no chain "who"`) {
 			t.Error(err)
 		}
-		r.tasks, r.refuse = r.tasks[:4], nil
+		r.tasks = r.tasks[:4]
+		err := r.Deploy(&api.Deploy{Attempt: 3, Tasks: r.tasks, Restore: [][]byte{nil, nil, nil, []byte("rubbish")}})
+		if err == nil || !strings.Contains(err.Error(), "task sum/1: what it is to be restored from") {
+			t.Error(err)
+		}
+		if err := r.Deploy(&api.Deploy{Attempt: 3, Tasks: r.tasks, Restore: make([][]byte, 3)}); err == nil {
+			t.Error("4 tasks and 3 snapshots are deployed")
+		}
+		if r.made != 0 {
+			t.Errorf("%d states were opened", r.made)
+		}
 		if err := r.deploy(); err != nil {
 			t.Error(err)
 		}
 		r.want(t, began)
+	})
+}
+
+// A store that cannot be opened is the task's failure; the next attempt has to wait
+// until all of this one have ended.
+func TestNextAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 0)
+		r.refuse = errors.New("no disk")
+		if err := r.deploy(); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.take(); strings.Count(got, "failed : keyed state: no disk") != 1 || strings.Count(got, "running") != 3 {
+			t.Error(got)
+		}
+		next := &api.Deploy{Job: "job", Attempt: 5, Tasks: r.tasks}
+		if err := r.Deploy(next); err == nil || !strings.Contains(err.Error(), "3 tasks of attempt 3 have not ended") {
+			t.Error(err)
+		}
+		r.CancelTasks(&api.CancelTasks{Attempt: 3, Tasks: r.tasks})
+		if got := r.take(); strings.Count(got, "cancelled") != 3 {
+			t.Error(got)
+		}
+		if r.made != 4 || r.closed != 3 {
+			t.Errorf("%d states are closed, %d were asked for", r.closed, r.made)
+		}
+		if err := r.Deploy(next); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, began)
+		r.CancelTasks(&api.CancelTasks{Attempt: 3, Tasks: r.tasks})
+		r.want(t, "")
+		if err := r.deploy(); err == nil {
+			t.Error("an older attempt is deployed again")
+		}
 	})
 }

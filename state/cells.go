@@ -22,6 +22,7 @@ func NewCells[K, N comparable, V any](s Store, d Descriptor) (*Cells[K, N, V], e
 	}
 	c := &Cells[K, N, V]{f: f}
 	c.t.init(f.mix)
+	c.t.unhashed(f.hash)
 	if err := s.Register(c); err != nil {
 		return nil, err
 	}
@@ -46,17 +47,18 @@ func (c *Cells[K, N, V]) Put(h flow.Hash, k K, n N, v V) {
 func (c *Cells[K, N, V]) Delete(h flow.Hash, k K, n N) bool { return c.t.remove(h, k, n) }
 
 // Len is the number of values.
-func (c *Cells[K, N, V]) Len() int { return c.t.n }
+func (c *Cells[K, N, V]) Len() int { return c.t.len() }
 
 // Bytes is the memory that the values take, without what keys and values point
-// to.
-func (c *Cells[K, N, V]) Bytes() int64 { return c.t.bytes }
+// to; that is estimated and added if the store has a disk.
+func (c *Cells[K, N, V]) Bytes() int64 { return c.t.memory() }
 
 // Descriptor says which state this is.
 func (c *Cells[K, N, V]) Descriptor() Descriptor { return c.f.desc }
 
-// Each calls f for all values, in any order, until it returns false. f may
-// change the value; it must not call methods of c.
+// Each calls f for all values, in any order, until it returns false. f must not
+// change the value, nor call methods of c. If the store has a disk it is read from
+// end to end.
 func (c *Cells[K, N, V]) Each(f func(h flow.Hash, k K, n N, v *V) bool) {
 	c.t.each(func(h flow.Hash, e *slot[K, N, V]) bool { return f(h, e.k, e.n, &e.v) })
 }

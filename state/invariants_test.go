@@ -21,6 +21,8 @@ func TestTableInvariants(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		c.t.rehash = nil // hashes are not those of the keys here
+		c.t.restart()
 		mask := rapid.SampledFrom([]uint64{^uint64(0), 7, 0xff << 16, 1<<63 | 3}).Draw(rt, "hash bits")
 		n := 0
 		for range rapid.IntRange(0, 300).Draw(rt, "calls") {
@@ -48,6 +50,8 @@ func TestTableSplits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.t.rehash = nil // hashes are not those of the keys here
+	c.t.restart()
 	const n = 12 * maxSlots
 	for k := range uint64(n) {
 		c.Put(flow.Hash(mum(k^mix1, mix2)*mix1), k, struct{}{}, int32(k))
@@ -86,7 +90,7 @@ func checkTable[K, N comparable, V any](t fataler, tb *table[K, N, V], n int) {
 				continue
 			}
 			used++
-			p := tb.place(s.hashes[i], s.slots[i].n)
+			p := tb.place(tb.hashAt(s, uint64(i)), s.slots[i].n)
 			if s.tags[i] != byte(tagOf(p)) || tb.dir[p>>1>>tb.shift] != s {
 				t.Fatalf("an entry is in the wrong segment, or has the wrong tag")
 			}
@@ -96,7 +100,7 @@ func checkTable[K, N comparable, V any](t fataler, tb *table[K, N, V], n int) {
 				}
 			}
 		}
-		if used != s.used || used > s.limit || s.limit >= len(s.slots) || s.peak < used {
+		if used != s.used || used > s.limit || s.limit >= len(s.slots) || s.peak < used && tb.pages == nil {
 			t.Fatalf("used %d, said to be %d, limit %d, peak %d", used, s.used, s.limit, s.peak)
 		}
 		entries += used

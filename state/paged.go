@@ -12,11 +12,28 @@ type Disk interface {
 	// begins with prefix, in the order of their keys, until f returns false. Keys
 	// and values are lent until f returns. f must not call the Disk.
 	Scan(g flow.KeyGroup, prefix, from []byte, f func(key, value []byte) bool)
+	// Room reports whether the tables of the store may take n bytes more. If not, a
+	// state lets go of what it can within itself, and takes them nevertheless if
+	// there is nothing: it must not wait.
+	Room(n int64) bool
+	// Fail makes err the store's Err: bytes that are no entry, a value that cannot
+	// be encoded.
+	Fail(err error)
 }
 
 // Put takes a changed entry for the disk; value is nil where it was deleted. Key
 // and value are lent.
 type Put func(g flow.KeyGroup, key, value []byte)
+
+// Mount is what a state is told of the disk that it gets.
+type Mount struct {
+	Disk           Disk
+	MaxParallelism int
+	KeyGroups      flow.KeyGroupRange
+	// Entries is how many entries of the state are on disk. With none, nothing need
+	// be looked up until something has been let go.
+	Entries int64
+}
 
 // Paged is a state that can leave entries on disk, with its tables as the cache in
 // front of it. The store drives it, on the task's goroutine:
@@ -27,11 +44,16 @@ type Put func(g flow.KeyGroup, key, value []byte)
 // A changed entry is in the tables until it is on disk. Between Cut and the end of
 // Drain an entry that was frozen by the Cut is given to put before it changes
 // again: so put sees each changed entry once for each Cut, as it was at the Cut.
+//
+// None of these is called while a call on any state of the store is under way:
+// what a state has lent is there until the task is between batches.
 type Paged interface {
 	Resident
-	// Mount says that entries which the tables lack may be on d. empty says that
-	// there is nothing on d: until the first Evict nothing need be looked up.
-	Mount(d Disk, maxParallelism int, empty bool)
+	// Mount says that entries which the tables lack may be on a disk. It is called
+	// once, before the first change.
+	Mount(m Mount)
+	// Entries is how many entries there are, here and on disk.
+	Entries() int64
 	// Changed is how many entries have changed since the last Cut, about.
 	Changed() int
 	// Cut freezes what has changed since the last Cut, without going through it.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"math/bits"
+	"reflect"
 	"unsafe"
 
 	"github.com/weirflow/weir/flow"
@@ -24,7 +25,9 @@ import (
 //	segment  tags   [t t 0 t ...] one byte a slot, 7 more repeat the first 7, so
 //	                              that 8 can be read at once from any slot
 //	         slots  [{value, namespace, key} ...]
-//	         hashes [hash ...]    only read when entries move or are listed
+//	         hashes [hash ...]    only read when entries move or are listed; not
+//	                              there for keys that are hashed as fast
+//	         marks  [mark ...]    only there if entries may be on disk: see pages
 //
 // A lookup reads eight tags in one word, and the slots whose tag fits: mostly one
 // word and one slot. A deletion moves later entries of the same run back, so that
@@ -39,6 +42,9 @@ type table[K, N comparable, V any] struct {
 	plain bool              // N is whole words without padding: mixed in line
 	mix   func(N) flow.Hash // where N is not plain
 	own   func(K) K         // nil where a key has no memory of its own
+	// rehash gives the hash of a key where segments do not keep hashes.
+	rehash func(K) flow.Hash
+	pages  *pages[K, N, V] // nil where all entries are here
 }
 
 type slot[K, N comparable, V any] struct {
@@ -52,11 +58,14 @@ type segment[K, N comparable, V any] struct {
 	slots   []slot[K, N, V]
 	mask    uint64
 	touched byte // see touch
+	marks   []mark
 	hashes  []flow.Hash
 	used    int
-	limit   int   // used at which it grows
-	peak    int   // most of used since the last trim
-	depth   uint8 // of the top bits of place, those that all its entries share
+	limit   int    // used at which it grows
+	peak    int    // most of used since the last trim
+	depth   uint8  // of the top bits of place, those that all its entries share
+	hand    uint32 // slot at which eviction goes on
+	drained uint32 // the last cut of which nothing is left here
 }
 
 const (
@@ -73,26 +82,58 @@ const (
 
 func (t *table[K, N, V]) init(mix func(N) flow.Hash) {
 	t.plain, t.mix, t.own = plainWords[N](), mix, Own[K]()
-	t.shift = 63
-	s := newSegment[K, N, V](minSlots, 0)
-	t.dir = []*segment[K, N, V]{s}
+	t.restart()
+}
+
+// unhashed makes t hash keys with f when they move, instead of keeping their
+// hashes, if keys are so small that this is as fast. It is called before t is used.
+func (t *table[K, N, V]) unhashed(f func(K) flow.Hash) {
+	if k := reflect.TypeFor[K](); k.Size() == 0 || k.Size() > 16 || !plainBits(k) {
+		return
+	}
+	t.rehash = f
+	t.restart()
+}
+
+// restart gives an empty table segments of the right make.
+func (t *table[K, N, V]) restart() {
+	s := t.newSegment(minSlots, 0)
+	t.dir, t.shift = []*segment[K, N, V]{s}, 63
 	t.bytes = s.bytes()
 }
 
-func newSegment[K, N comparable, V any](size int, depth uint8) *segment[K, N, V] {
-	return &segment[K, N, V]{
-		tags:   make([]byte, size+7),
-		slots:  make([]slot[K, N, V], size),
-		hashes: make([]flow.Hash, size),
-		mask:   uint64(size - 1),
-		limit:  size - size/8 - size/16,
-		depth:  depth,
+func (t *table[K, N, V]) newSegment(size int, depth uint8) *segment[K, N, V] {
+	s := &segment[K, N, V]{
+		tags:  make([]byte, size+7),
+		slots: make([]slot[K, N, V], size),
+		mask:  uint64(size - 1),
+		limit: limitOf(size),
+		depth: depth,
 	}
+	if t.rehash == nil {
+		s.hashes = make([]flow.Hash, size)
+	}
+	if t.pages != nil {
+		s.marks = make([]mark, size)
+	}
+	return s
 }
+
+// limitOf is how many of size slots are used at most.
+func limitOf(size int) int { return size - size/8 - size/16 }
 
 func (s *segment[K, N, V]) bytes() int64 {
 	var one slot[K, N, V]
-	return int64(len(s.slots))*int64(unsafe.Sizeof(one)+9) + int64(unsafe.Sizeof(*s)) + 7
+	return int64(len(s.slots))*int64(unsafe.Sizeof(one)+1) + int64(len(s.hashes))*8 + int64(len(s.marks)) +
+		int64(unsafe.Sizeof(*s)) + 7
+}
+
+// hashAt is the hash of the entry in slot i.
+func (t *table[K, N, V]) hashAt(s *segment[K, N, V], i uint64) flow.Hash {
+	if s.hashes != nil {
+		return s.hashes[i]
+	}
+	return t.rehash(s.slots[i].k)
 }
 
 // place is where an entry belongs: well mixed in all bits if h is.
@@ -186,7 +227,11 @@ func (t *table[K, N, V]) find(h flow.Hash, k K, n N) (*segment[K, N, V], *slot[K
 }
 
 func (t *table[K, N, V]) get(h flow.Hash, k K, n N) *V {
-	if _, e, _ := t.find(h, k, n); e != nil {
+	s, e, i := t.find(h, k, n)
+	if t.pages != nil {
+		return t.read(h, k, n, s, i)
+	}
+	if e != nil {
 		return &e.v
 	}
 	return nil
@@ -203,33 +248,43 @@ func (t *table[K, N, V]) ref(h flow.Hash, k K, n N) (v *V, fresh bool) {
 		for m := same(g, tag); m != 0; m &= m - 1 {
 			j := (i + uint64(bits.TrailingZeros64(m))>>3) & s.mask
 			if e := &s.slots[j]; e.k == k && e.n == n {
+				if t.pages != nil && !t.pages.changed(s.marks[j]) {
+					return t.change(s, j)
+				}
 				return &e.v, false
 			}
 		}
 		if ^g&highs != 0 {
-			return t.insert(p, h, k, n), true
+			if t.pages != nil {
+				return t.fetch(p, h, k, n)
+			}
+			s, j := t.insert(p, h, k, n)
+			return &s.slots[j].v, true
 		}
 	}
 }
 
 // insert adds an entry that is not there.
-func (t *table[K, N, V]) insert(p uint64, h flow.Hash, k K, n N) *V {
+func (t *table[K, N, V]) insert(p uint64, h flow.Hash, k K, n N) (*segment[K, N, V], uint64) {
 	s := t.dir[p>>1>>(t.shift&63)]
 	for s.used >= s.limit {
-		t.grow(p, s)
-		s = t.dir[p>>1>>(t.shift&63)]
+		if t.pages == nil || !t.makeRoom(s) {
+			t.grow(p, s)
+			s = t.dir[p>>1>>(t.shift&63)]
+		}
 	}
 	t.n++
-	e := s.add(p, h)
+	i := s.add(p, h)
 	if t.own != nil {
 		k = t.own(k)
 	}
+	e := &s.slots[i]
 	e.k, e.n = k, n
-	return &e.v
+	return s, i
 }
 
 // add takes the first empty slot for p.
-func (s *segment[K, N, V]) add(p uint64, h flow.Hash) *slot[K, N, V] {
+func (s *segment[K, N, V]) add(p uint64, h flow.Hash) uint64 {
 	i := p & s.mask
 	for {
 		if m := ^s.group(i) & highs; m != 0 {
@@ -241,8 +296,10 @@ func (s *segment[K, N, V]) add(p uint64, h flow.Hash) *slot[K, N, V] {
 	s.used++
 	s.peak = max(s.peak, s.used)
 	s.setTag(i, byte(tagOf(p)))
-	s.hashes[i] = h
-	return &s.slots[i]
+	if s.hashes != nil {
+		s.hashes[i] = h
+	}
+	return i
 }
 
 func (s *segment[K, N, V]) setTag(i uint64, tag byte) {
@@ -255,28 +312,50 @@ func (s *segment[K, N, V]) setTag(i uint64, tag byte) {
 // remove deletes an entry.
 func (t *table[K, N, V]) remove(h flow.Hash, k K, n N) bool {
 	s, _, i := t.find(h, k, n)
+	if t.pages != nil {
+		return t.strike(h, k, n, s, i)
+	}
 	if s == nil {
 		return false
 	}
+	t.drop(s, i)
+	return true
+}
+
+// drop empties a slot.
+func (t *table[K, N, V]) drop(s *segment[K, N, V], i uint64) {
+	draining := t.pages != nil && t.pages.seg == s
 	// Each later entry of the run moves to the gap if it may stand there: if the
 	// gap is not before its home.
 	for j := (i + 1) & s.mask; s.tags[j] != 0; j = (j + 1) & s.mask {
-		home := t.place(s.hashes[j], s.slots[j].n) & s.mask
+		home := t.place(t.hashAt(s, j), s.slots[j].n) & s.mask
 		if (j-home)&s.mask >= (j-i)&s.mask {
-			s.slots[i], s.hashes[i] = s.slots[j], s.hashes[j]
+			s.slots[i] = s.slots[j]
+			if s.hashes != nil {
+				s.hashes[i] = s.hashes[j]
+			}
+			if s.marks != nil {
+				s.marks[i] = s.marks[j]
+			}
+			if draining && i < t.pages.cursor && j >= t.pages.cursor {
+				t.pages.cursor = i // it moves to where Drain has been
+			}
 			s.setTag(i, s.tags[j])
 			i = j
 		}
 	}
 	s.slots[i] = slot[K, N, V]{}
+	if s.marks != nil {
+		s.marks[i] = 0
+	}
 	s.setTag(i, 0)
 	s.used--
 	t.n--
-	return true
 }
 
 // each calls f for all entries, in an order that depends on nothing but the
-// calls made so far, until f returns false.
+// calls made so far, until f returns false. Those on disk come last, and are
+// copies.
 func (t *table[K, N, V]) each(f func(h flow.Hash, e *slot[K, N, V]) bool) {
 	var last *segment[K, N, V]
 	for _, s := range t.dir {
@@ -285,9 +364,12 @@ func (t *table[K, N, V]) each(f func(h flow.Hash, e *slot[K, N, V]) bool) {
 		}
 		last = s
 		for i := range s.slots {
-			if s.tags[i] != 0 && !f(s.hashes[i], &s.slots[i]) {
+			if s.tags[i] != 0 && (s.marks == nil || s.marks[i]&gone == 0) && !f(t.hashAt(s, uint64(i)), &s.slots[i]) {
 				return
 			}
 		}
+	}
+	if t.pages != nil {
+		t.eachOnDisk(f)
 	}
 }

@@ -14,8 +14,8 @@ func (t *table[K, N, V]) grow(p uint64, s *segment[K, N, V]) {
 		t.dir = dir
 		t.shift--
 	}
-	low := newSegment[K, N, V](len(s.slots), s.depth+1)
-	high := newSegment[K, N, V](len(s.slots), s.depth+1)
+	low := t.newSegment(len(s.slots), s.depth+1)
+	high := t.newSegment(len(s.slots), s.depth+1)
 	s.moveTo(t, low, high)
 	t.bytes += low.bytes() + high.bytes() - s.bytes()
 	first, span := t.covers(p, s)
@@ -27,7 +27,7 @@ func (t *table[K, N, V]) grow(p uint64, s *segment[K, N, V]) {
 
 // resize gives the segment of place p another size.
 func (t *table[K, N, V]) resize(s *segment[K, N, V], p uint64, size int) {
-	to := newSegment[K, N, V](size, s.depth)
+	to := t.newSegment(size, s.depth)
 	s.moveTo(t, to, to)
 	t.bytes += to.bytes() - s.bytes()
 	first, span := t.covers(p, s)
@@ -49,12 +49,21 @@ func (s *segment[K, N, V]) moveTo(t *table[K, N, V], low, high *segment[K, N, V]
 		if s.tags[i] == 0 {
 			continue
 		}
-		p := t.place(s.hashes[i], s.slots[i].n)
+		h := t.hashAt(s, uint64(i))
+		p := t.place(h, s.slots[i].n)
 		to := low
 		if p<<s.depth>>63 != 0 {
 			to = high
 		}
-		*to.add(p, s.hashes[i]) = s.slots[i]
+		j := to.add(p, h)
+		to.slots[j] = s.slots[i]
+		if s.marks != nil {
+			to.marks[j] = s.marks[i]
+		}
+	}
+	low.drained, high.drained = s.drained, s.drained
+	if t.pages != nil && t.pages.seg == s {
+		t.pages.seg = nil // what is left of it is found in low and high
 	}
 }
 
@@ -63,15 +72,27 @@ func (s *segment[K, N, V]) moveTo(t *table[K, N, V], low, high *segment[K, N, V]
 // not in remove keeps a table of windows, full and empty in turn, from being
 // built up anew for each window.
 func (t *table[K, N, V]) trim() {
-	for i := uint64(0); i < uint64(len(t.dir)); i += uint64(len(t.dir)) >> t.dir[i].depth {
-		s := t.dir[i]
-		size := len(s.slots)
-		for size > minSlots && s.peak < size/8 {
-			size /= 2
+	for i := 0; i < len(t.dir); i += len(t.dir) >> t.dir[i].depth {
+		t.trimOne(i)
+	}
+}
+
+// trimOne does it for the segment at index i of the directory.
+func (t *table[K, N, V]) trimOne(i int) {
+	s := t.dir[i]
+	size := len(s.slots)
+	for size > minSlots && max(s.peak, s.used) < size/8 {
+		size /= 2
+	}
+	s.peak = s.used
+	if t.pages != nil && t.pages.hidden > 0 {
+		for _, m := range s.marks {
+			if m&gone != 0 {
+				s.peak-- // it is gone by the next time
+			}
 		}
-		s.peak = s.used
-		if size < len(s.slots) {
-			t.resize(s, i<<1<<t.shift, size)
-		}
+	}
+	if size < len(s.slots) {
+		t.resize(s, uint64(i)<<1<<t.shift, size)
 	}
 }

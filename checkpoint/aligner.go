@@ -20,9 +20,12 @@ const (
 	Wait
 	// Aligned: all channels have reached the barrier.
 	Aligned
+	// Overtake: not all channels have reached the barrier, and the epoch does not wait
+	// any longer. Only [Aligner.Tick] says so.
+	Overtake
 )
 
-// String is "ignored", "wait" or "aligned".
+// String is "ignored", "wait", "aligned" or "overtake".
 func (v Verdict) String() string {
 	switch v {
 	case Ignored:
@@ -31,6 +34,8 @@ func (v Verdict) String() string {
 		return "wait"
 	case Aligned:
 		return "aligned"
+	case Overtake:
+		return "overtake"
 	}
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
@@ -41,14 +46,28 @@ type Decision struct {
 	// Aborted, if not 0, is an epoch that can no longer be aligned here. The task
 	// tells the coordinator, which declines it.
 	Aborted flow.Epoch
+	// Dropped, if not 0, is an epoch that has overtaken records of which some can no
+	// longer be had. The task forgets what it has logged of them and tells the
+	// coordinator, as for Aborted.
+	Dropped flow.Epoch
 	// Unblock says that all channels blocked until now are read again.
 	Unblock bool
 	// Verdict is about the barrier that was given. If it is Wait, the channel it
-	// came on is blocked; if it is Aligned, the task snapshots, prepares, and
-	// sends Barrier on to all its outputs.
+	// came on is blocked; if it is Aligned or Overtake, the task snapshots, prepares,
+	// and sends Barrier on to all its outputs.
 	Verdict Verdict
-	// Barrier is the one that Wait and Aligned are about.
+	// Barrier is the one that the verdict is about.
 	Barrier flow.Barrier
+	// Log are the channels on which the epoch has overtaken records: from now on what
+	// is read from them is put into the snapshot too, before it is handled.
+	Log []int
+	// Take are channels whose log ends: what is queued on them before the barrier of
+	// Taken is put into the snapshot, and stays queued.
+	Take  []int
+	Taken flow.Epoch
+	// Complete says that Taken's snapshot has all the records that it has overtaken,
+	// and can be acknowledged.
+	Complete bool
 }
 
 // String is for scripts and logs.
@@ -60,11 +79,23 @@ func (d Decision) String() string {
 	if d.Unblock {
 		parts = append(parts, "unblock")
 	}
+	if d.Dropped != 0 {
+		parts = append(parts, fmt.Sprintf("drop %d", d.Dropped))
+	}
 	v := d.Verdict.String()
 	if d.Verdict != Ignored {
 		v += " " + d.Barrier.String()
 	}
-	return strings.Join(append(parts, v), ", ")
+	if parts = append(parts, v); len(d.Log) > 0 {
+		parts = append(parts, fmt.Sprintf("log %v", d.Log))
+	}
+	if len(d.Take) > 0 {
+		parts = append(parts, fmt.Sprintf("take %v", d.Take))
+	}
+	if d.Complete {
+		parts = append(parts, fmt.Sprintf("complete %d", d.Taken))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Aligner aligns the barriers that arrive on the input channels of one task.
@@ -81,6 +112,9 @@ func (d Decision) String() string {
 //   - A blocked channel should not deliver anything. A newer barrier on one is
 //     treated as overtaking, which is the only reading that can't commit too much.
 //
+// Where epochs may overtake, see [Aligner.OvertakeAfter], the task also tells of
+// barriers that are queued and not yet read.
+//
 // A source has no inputs; its aligner has one channel, on which the coordinator's
 // barriers arrive.
 type Aligner struct {
@@ -91,9 +125,14 @@ type Aligner struct {
 	// aborted are epochs newer than last that the coordinator gave up before they
 	// ended here; sorted.
 	aborted []flow.Epoch
+	overtaking
 }
 
-type alignerInput struct{ blocked, ended bool }
+type alignerInput struct {
+	blocked, ended bool
+	inLine         bool // is never overtaken
+	open           bool // the barrier of the epoch that overtook is still to come
+}
 
 // NewAligner makes an aligner of n input channels; n is 1 at least.
 func NewAligner(n int) *Aligner {
@@ -103,9 +142,9 @@ func NewAligner(n int) *Aligner {
 	return &Aligner{inputs: make([]alignerInput, n)}
 }
 
-// Barrier notes that b arrived on channel and says what to do.
+// Barrier notes that b was read from channel and says what to do.
 func (a *Aligner) Barrier(channel int, b flow.Barrier) Decision {
-	var d Decision
+	d := a.overtook(channel, b)
 	if b.Epoch <= a.last || b.Epoch < a.current.Epoch {
 		return d
 	}
@@ -121,10 +160,13 @@ func (a *Aligner) Barrier(channel int, b flow.Barrier) Decision {
 	if slices.Contains(a.aborted, b.Epoch) {
 		return d
 	}
-	d.Barrier = b
 	if !aligning {
 		a.current, a.missing = b, len(a.inputs)
+		a.forget(b.Epoch - 1)
 	}
+	// Whoever is behind has what this one had before the barrier, and more.
+	a.current.Unaligned = a.current.Unaligned || b.Unaligned
+	d.Barrier = a.current
 	a.missing--
 	if a.missing > 0 {
 		a.inputs[channel].blocked = true
@@ -137,17 +179,22 @@ func (a *Aligner) Barrier(channel int, b flow.Barrier) Decision {
 }
 
 // Abort notes that the coordinator gave up epoch. Its barriers are ignored from
-// now on; if it was being aligned its channels are unblocked. The decision's
-// Aborted is not set: the coordinator knows already.
+// now on; if it was being aligned its channels are unblocked; if it has overtaken
+// records, what was logged of them is to be forgotten. The decision's Aborted and
+// Dropped are not set: the coordinator knows already.
 func (a *Aligner) Abort(epoch flow.Epoch) Decision {
 	switch {
 	case epoch <= a.last:
+		if epoch == a.capturing.Epoch {
+			a.closeAll()
+		}
 	case epoch == a.current.Epoch:
 		return Decision{Unblock: a.release(epoch)}
 	default:
 		if i, found := slices.BinarySearch(a.aborted, epoch); !found {
 			a.aborted = slices.Insert(a.aborted, i, epoch)
 		}
+		a.heard = slices.DeleteFunc(a.heard, func(h heard) bool { return h.barrier.Epoch == epoch })
 	}
 	return Decision{}
 }
@@ -161,6 +208,7 @@ func (a *Aligner) release(epoch flow.Epoch) bool {
 		n++
 	}
 	a.aborted = slices.Delete(a.aborted, 0, n)
+	a.forget(epoch)
 	unblock := false
 	for i := range a.inputs {
 		unblock = unblock || a.inputs[i].blocked
@@ -183,8 +231,8 @@ func (a *Aligner) Aligning() (flow.Barrier, bool) { return a.current, a.current.
 // Last is the newest epoch that ended here, aligned or aborted.
 func (a *Aligner) Last() flow.Epoch { return a.last }
 
-// Describe prints the aligner for scripts: a field a channel, "." if it is read
-// and "#" if it is blocked, "e" behind it if it has ended.
+// Describe prints the aligner for scripts: a field a channel, "." if it is read,
+// "#" if it is blocked and "~" if it is logged, "e" behind it if it has ended.
 func (a *Aligner) Describe() string {
 	var b strings.Builder
 	if a.current.Epoch != 0 {
@@ -195,9 +243,12 @@ func (a *Aligner) Describe() string {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		if in.blocked {
+		switch {
+		case in.blocked:
 			b.WriteByte('#')
-		} else {
+		case in.open:
+			b.WriteByte('~')
+		default:
 			b.WriteByte('.')
 		}
 		if in.ended {
@@ -208,5 +259,6 @@ func (a *Aligner) Describe() string {
 	if len(a.aborted) > 0 {
 		fmt.Fprintf(&b, " aborted=%v", a.aborted)
 	}
+	a.describe(&b)
 	return b.String()
 }

@@ -50,13 +50,26 @@ func (r *script) run(t *testing.T, d *datadriven.TestData) string {
 	return out.String()
 }
 
-// runAligner does one command a line: "CHANNEL EPOCH [KIND]", "abort EPOCH" or "end CHANNEL".
+// runAligner does one command a line: "CHANNEL EPOCH [KIND] [unaligned]" for a barrier
+// that is read, "queue CHANNEL EPOCH [KIND] [unaligned]" for one that is announced,
+// "abort EPOCH", "end CHANNEL", "at TIME". Of an overtaking aligner, after=TIME is the
+// time-out and inline=(CHANNEL..) what it may not overtake.
 func (r *script) runAligner(t *testing.T, d *datadriven.TestData, out *strings.Builder) bool {
 	switch d.Cmd {
 	case "aligner":
 		var n int
 		d.ScanArgs(t, "n", &n)
-		r.aligner = NewAligner(n)
+		r.aligner, r.now = NewAligner(n), 0
+		if d.HasArg("after") {
+			r.aligner.OvertakeAfter(duration(t, d, "after"))
+		}
+		for _, a := range d.CmdArgs {
+			if a.Key == "inline" {
+				for _, v := range a.Vals {
+					r.aligner.InLine(number(t, d, v))
+				}
+			}
+		}
 		out.WriteString(r.aligner.Describe())
 	case "align":
 		for line := range strings.Lines(d.Input) {
@@ -67,12 +80,17 @@ func (r *script) runAligner(t *testing.T, d *datadriven.TestData, out *strings.B
 				res = r.aligner.Abort(flow.Epoch(number(t, d, f[1]))).String()
 			case "end":
 				r.aligner.End(number(t, d, f[1]))
-			default:
-				b := flow.Barrier{Epoch: flow.Epoch(number(t, d, f[1]))}
-				if len(f) > 2 {
-					b.Kind = kind(t, d, f[2])
+			case "at":
+				at, err := time.ParseDuration(f[1])
+				if err != nil {
+					d.Fatalf(t, "%s", err)
 				}
-				res = r.aligner.Barrier(number(t, d, f[0]), b).String()
+				r.now = flow.Span(at)
+				res = r.aligner.Tick(r.now).String()
+			case "queue":
+				res = r.aligner.Announce(number(t, d, f[1]), barrier(t, d, f[2:]), r.now).String()
+			default:
+				res = r.aligner.Barrier(number(t, d, f[0]), barrier(t, d, f[1:])).String()
 			}
 			fmt.Fprintf(out, "%-12s %-34s %s\n", strings.TrimSpace(line), res, r.aligner.Describe())
 		}
@@ -307,6 +325,19 @@ func number(t *testing.T, d *datadriven.TestData, s string) int {
 		d.Fatalf(t, "%q is no number", s)
 	}
 	return n
+}
+
+// barrier reads "EPOCH [KIND] [unaligned]".
+func barrier(t *testing.T, d *datadriven.TestData, f []string) flow.Barrier {
+	b := flow.Barrier{Epoch: flow.Epoch(number(t, d, f[0]))}
+	for _, s := range f[1:] {
+		if s == "unaligned" {
+			b.Unaligned = true
+		} else {
+			b.Kind = kind(t, d, s)
+		}
+	}
+	return b
 }
 
 func kind(t *testing.T, d *datadriven.TestData, s string) flow.BarrierKind {

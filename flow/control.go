@@ -48,10 +48,19 @@ func (k BarrierKind) String() string {
 type Barrier struct {
 	Epoch Epoch
 	Kind  BarrierKind
+	// Unaligned says that the epoch has overtaken records, and overtakes at once what
+	// is before the barrier wherever it comes.
+	Unaligned bool
 }
 
-// String is "kind epoch".
-func (b Barrier) String() string { return fmt.Sprintf("%s %d", b.Kind, b.Epoch) }
+// String is "kind epoch", and "unaligned" behind it.
+func (b Barrier) String() string {
+	s := fmt.Sprintf("%s %d", b.Kind, b.Epoch)
+	if b.Unaligned {
+		s += " unaligned"
+	}
+	return s
+}
 
 // Control is one control record. It is a small value and is copied.
 type Control struct {

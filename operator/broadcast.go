@@ -1,11 +1,10 @@
 package operator
 
 import (
-	"errors"
 	"fmt"
 
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
-	"github.com/weirflow/weir/state"
 )
 
 // BroadcastProcessor is a process function over a keyed stream and one that every
@@ -43,72 +42,6 @@ func (b *Broadcast) Watermark() flow.Time { return b.watermark }
 // Now is the processing time.
 func (b *Broadcast) Now() flow.Time { return b.task.Now() }
 
-// BroadcastState is a map of which every subtask has a copy.
-//
-// A copy is stored with each key group that the subtask owns, so that every
-// subtask finds one however the key groups are dealt out later. It is small by its
-// nature: every subtask has all of it anyway.
-type BroadcastState[U comparable, V any] struct {
-	maps   *state.Maps[flow.KeyGroup, U, V]
-	groups flow.KeyGroupRange
-}
-
-// NewBroadcastState declares a broadcast state.
-func NewBroadcastState[U comparable, V any, K comparable](s *Setup[K], name string) *BroadcastState[U, V] {
-	if s.ctx == nil {
-		s.decl.state(name, "broadcast", "", typeName[U]()+" to "+typeName[V]())
-		if err := errors.Join(encodable[U](), encodable[V]()); err != nil {
-			s.decl.err = errors.Join(s.decl.err, fmt.Errorf("state %q: %w", name, err))
-		}
-		return nil
-	}
-	m, err := state.NewMaps[flow.KeyGroup, U, V](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return &BroadcastState[U, V]{maps: m, groups: s.ctx.KeyGroups}
-}
-
-// groupHash is a hash whose key group is g.
-func groupHash(g flow.KeyGroup) flow.Hash { return flow.Hash(g) << 32 }
-
-// Get returns the value of u.
-func (s *BroadcastState[U, V]) Get(u U) (v V, ok bool) {
-	return s.maps.Get(groupHash(s.groups.First), s.groups.First, u)
-}
-
-// Each calls f for all entries until it returns false, in an order that is the
-// same where the same calls of Set and Delete were made. f must not change the
-// state.
-func (s *BroadcastState[U, V]) Each(f func(u U, v V) bool) {
-	s.maps.Each(groupHash(s.groups.First), s.groups.First, f)
-}
-
-// Len is the number of entries.
-func (s *BroadcastState[U, V]) Len() int {
-	return s.maps.Len(groupHash(s.groups.First), s.groups.First)
-}
-
-// Set sets the value of u. b is what the Broadcast function was given; it panics
-// if that call is over.
-func (s *BroadcastState[U, V]) Set(b *Broadcast, u U, v V) {
-	b.mustBeOpen()
-	for g := s.groups.First; g < s.groups.End; g++ {
-		s.maps.Put(groupHash(g), g, u, v)
-	}
-}
-
-// Delete removes u and reports whether it was there. b is what the Broadcast
-// function was given; it panics if that call is over.
-func (s *BroadcastState[U, V]) Delete(b *Broadcast, u U) (was bool) {
-	b.mustBeOpen()
-	for g := s.groups.First; g < s.groups.End; g++ {
-		was = s.maps.Delete(groupHash(g), g, u)
-	}
-	return was
-}
-
 // mustBeOpen panics if b was kept from an earlier call.
 func (b *Broadcast) mustBeOpen() {
 	if !b.open {
@@ -139,6 +72,8 @@ type broadcaster[K comparable, In, R, Out any] struct {
 	cfg   BroadcastConfig[K, In, R, Out]
 	keyed keyedPort[K, In, Out]
 	rules rulesPort[K, In, R, Out]
+	// unclaimed are states of an older program, which are carried along.
+	unclaimed []checkpoint.OperatorState
 }
 
 // rulesPort is the broadcast input.
@@ -189,4 +124,31 @@ func (p *broadcaster[K, In, R, Out]) Open(ctx *Context) error {
 		return fmt.Errorf("%w: the processor has no Each or no Broadcast; it needs both", ErrUser)
 	}
 	return err
+}
+
+// Keep returns the broadcast states.
+func (p *broadcaster[K, In, R, Out]) Keep() ([]checkpoint.OperatorState, error) {
+	kept := make([]checkpoint.OperatorState, 0, len(p.setup.broadcast)+len(p.unclaimed))
+	for _, s := range p.setup.broadcast {
+		kept = append(kept, s.keep())
+	}
+	return append(kept, p.unclaimed...), nil
+}
+
+// Restore fills the broadcast states.
+func (p *broadcaster[K, In, R, Out]) Restore(kept []checkpoint.OperatorState) error {
+	p.unclaimed = nil
+next:
+	for _, o := range kept {
+		for _, s := range p.setup.broadcast {
+			if s.is(o.Name) {
+				if err := s.restore(o); err != nil {
+					return err
+				}
+				continue next
+			}
+		}
+		p.unclaimed = append(p.unclaimed, o)
+	}
+	return nil
 }

@@ -22,6 +22,8 @@ type Setup[K comparable] struct {
 	decl *Declared
 	side map[string]Attacher // made by this instance
 	out  []sideEmitter
+	// broadcast are the broadcast states that were declared.
+	broadcast []keptState
 }
 
 // sideEmitter is the untyped face of a side output's emitter.

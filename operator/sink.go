@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
@@ -72,6 +73,8 @@ func (s *sink[T]) Staged() (files []checkpoint.File, records int64) {
 	return files, records
 }
 
+var errNoStaging = errors.New("operator: this run has no place for staged files, which the sink needs")
+
 // sinkStaging notes which files a writer has made.
 type sinkStaging[T any] struct {
 	Staging
@@ -79,6 +82,9 @@ type sinkStaging[T any] struct {
 }
 
 func (g *sinkStaging[T]) Create(ctx context.Context, name string) (StagedWriter, error) {
+	if g.Staging == nil {
+		return nil, errNoStaging
+	}
 	w, err := g.Staging.Create(ctx, name)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,13 @@ type source[T any] struct {
 	last   *sourceSplit[T] // of the last read
 	cursor Cursor[T]
 
+	// held are splits that came after the source was stopped: none is read, and all
+	// are part of the epochs that are still to come.
+	held []Split
+	// ended are the splits at barriers of epochs that are not committed, for a reader
+	// that is told of commits.
+	ended []epochSplits
+
 	noMore, stopped    bool
 	requested, starved bool
 	watermark          flow.Time // merged, of all splits
@@ -50,6 +57,12 @@ type source[T any] struct {
 	seen               int64
 	align              flow.Time // no split may go beyond it
 	reported           flow.Time
+}
+
+// epochSplits is the splits in hand at a barrier, with their positions.
+type epochSplits struct {
+	epoch  flow.Epoch
+	splits []Split
 }
 
 // sourceSplit is a split in hand, with its own event time.
@@ -103,6 +116,10 @@ func (s *source[T]) Where() string {
 func (s *source[T]) Failing() string { return s.cursor.Failing() }
 
 func (s *source[T]) AddSplit(sp Split) error {
+	if s.stopped {
+		s.held = append(s.held, sp)
+		return nil
+	}
 	s.requested, s.starved = false, false
 	s.splits[sp.ID] = &sourceSplit[T]{id: sp.ID, generator: s.cfg.Watermark.generator(), watermark: flow.MinTime, active: s.Task.Now()}
 	s.Metrics.Total.Add(sp.Size)
@@ -347,14 +364,46 @@ func (s *source[T]) report(at flow.Time) {
 	}
 }
 
-// Barrier has nothing to send: what was read has left.
-func (s *source[T]) Barrier(flow.Barrier) ([]byte, error) { return nil, nil }
+// Barrier has nothing to send: what was read has left. A reader that is told of
+// commits will be told these positions.
+func (s *source[T]) Barrier(b flow.Barrier) ([]byte, error) {
+	if _, ok := s.reader.(EpochReader); !ok {
+		return nil, nil
+	}
+	splits, err := s.reader.Snapshot()
+	if err != nil {
+		return nil, external(err)
+	}
+	s.ended = append(s.ended, epochSplits{b.Epoch, splits})
+	return nil, nil
+}
+
+// Committed tells a reader that wants to know.
+func (s *source[T]) Committed(e flow.Epoch) error {
+	i := slices.IndexFunc(s.ended, func(at epochSplits) bool { return at.epoch > e })
+	if i < 0 {
+		i = len(s.ended)
+	}
+	if i == 0 {
+		return nil
+	}
+	newest := s.ended[i-1]
+	s.ended = slices.Delete(s.ended, 0, i)
+	if newest.epoch != e {
+		return nil
+	}
+	return external(s.reader.(EpochReader).Committed(e, newest.splits))
+}
 
 // Splits returns the splits in hand with their positions, in the order of ids.
 func (s *source[T]) Splits() ([]Split, error) {
 	splits, err := s.reader.Snapshot()
+	if err != nil {
+		return nil, external(err)
+	}
+	splits = append(slices.Clip(splits), s.held...)
 	slices.SortFunc(splits, func(a, b Split) int { return strings.Compare(a.ID, b.ID) })
-	return splits, err
+	return splits, nil
 }
 
 func (s *source[T]) Close() error {

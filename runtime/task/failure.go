@@ -9,6 +9,7 @@ import (
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
+	"github.com/weirflow/weir/state"
 )
 
 // guard runs f and turns a panic into a failure.
@@ -131,7 +132,7 @@ func (t *Task) asFailure(n *node, err error) *flow.Failure {
 		f = &c
 	} else {
 		f = &flow.Failure{Cause: err, Message: err.Error()}
-		if errors.Is(err, operator.ErrBadRecord) || errors.Is(err, operator.ErrUser) {
+		if errors.Is(err, operator.ErrBadRecord) || errors.Is(err, operator.ErrUser) || errors.Is(err, state.ErrIncompatible) {
 			f.Domain = flow.DomainUser
 		}
 	}

@@ -76,6 +76,7 @@ func Balance(epoch flow.Epoch, tasks []TaskSnapshot, p Target) error {
 	return b.balance()
 }
 
+// newBalancer sorts the books; it is there with an error, too.
 func newBalancer(epoch flow.Epoch, tasks []TaskSnapshot, p Target) (*balancer, error) {
 	b := &balancer{
 		epoch: epoch, plan: p, edges: map[edgeKey]map[channelKey]*channelTally{}, in: map[subtaskKey]int64{},
@@ -91,7 +92,7 @@ func newBalancer(epoch flow.Epoch, tasks []TaskSnapshot, p Target) (*balancer, e
 		t := &tasks[i]
 		for j := range t.Books {
 			if e := &t.Books[j]; e.Records < 0 {
-				return nil, b.wrong(b.name(e.Operator), "task %s says %d records %s", t.Task(), e.Records, e.Account)
+				return b, b.wrong(b.name(e.Operator), "task %s says %d records %s", t.Task(), e.Records, e.Account)
 			} else {
 				b.enter(e)
 			}

@@ -132,21 +132,14 @@ func (b *Books) commit(l *balancer, c Commit, found map[flow.OperatorID]int64) e
 			first = err
 		}
 	}
+	records := map[flow.OperatorID]int64{}
 	for _, o := range c.Operators {
-		var records int64
+		var sum int64
 		for _, m := range o.Committables {
 			b.committed[subtaskKey{string(m.Operator), m.Subtask}] += m.Records
-			records += m.Records
+			sum += m.Records
 		}
-		l.commits[string(o.Operator)] = true
-		n, counted := found[o.Operator]
-		if !counted {
-			continue
-		}
-		b.found[string(o.Operator)] += n
-		if n != records {
-			note(l.wrong(l.name(string(o.Operator)), "%d records were prepared, its committer finds %d", records, n))
-		}
+		records[o.Operator] = sum
 	}
 	for _, chain := range b.plan.Chains {
 		for _, o := range chain.Operators {
@@ -157,6 +150,13 @@ func (b *Books) commit(l *balancer, c Commit, found map[flow.OperatorID]int64) e
 						"%d records were prepared, %d are committed", l.prepared[k], b.committed[k]))
 				}
 			}
+		}
+	}
+	for _, o := range c.Operators {
+		n, counted := found[o.Operator]
+		b.found[string(o.Operator)] += n
+		if counted && n != records[o.Operator] {
+			note(l.wrong(l.name(string(o.Operator)), "%d records were prepared, its committer finds %d", records[o.Operator], n))
 		}
 	}
 	return first
@@ -172,7 +172,10 @@ func (b *Books) Totals() []Entry {
 			sums[k] = sum
 		}
 	}
-	for op, n := range b.found {
+	for op, n := range b.found { // 0 where nobody counts
+		if n == 0 {
+			continue
+		}
 		k := totalKey{account: AccountCommitted, operator: op}
 		sum := sums[k]
 		sum.records += n

@@ -12,7 +12,7 @@ import (
 	"github.com/weirflow/weir/flow"
 )
 
-// TestResolveScript runs testdata/resolve.txt:
+// TestResolveScript runs testdata/resolve/resolve.txt:
 //
 //	snapshot max=N epoch=N      the former plan and what its tasks saved
 //	resolve max=N [allow]       the new plan; prints what its tasks start from
@@ -33,7 +33,7 @@ import (
 //	copy OPERATOR OPERATOR                      keyed state of one in the other's chain
 func TestResolveScript(t *testing.T) {
 	m := &Manifest{}
-	datadriven.RunTest(t, "testdata/resolve.txt", func(t *testing.T, d *datadriven.TestData) string {
+	datadriven.RunTest(t, "testdata/resolve/resolve.txt", func(t *testing.T, d *datadriven.TestData) string {
 		p := Target{MaxParallelism: 8}
 		if d.HasArg("max") {
 			d.ScanArgs(t, "max", &p.MaxParallelism)

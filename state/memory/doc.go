@@ -2,21 +2,7 @@
 // measured against, and the backend of jobs whose state fits.
 //
 // The typed layer of package state holds everything here; what this package adds
-// is the portable snapshot, in which any store can hand its entries to any other:
-//
-//	stream   = magic, section ...
-//	magic    = "weirstate" and the format's version, 1
-//	section  = type (1 byte), length (4), CRC-32C of type, length and payload (4), payload
-//	  'H'    = header, in msgpack by name: max parallelism, first and end of the
-//	           key groups, and of each state its id, operator, name, kind and schemas
-//	  'G'    = entries of one key group: as often as needed
-//	             length of key (uvarint), key, length of value (uvarint), value
-//	             key = key group (2), state id (2), key · namespace (see state.Resident)
-//	  'E'    = number of entries (8): nothing follows
-//
-// Numbers are big-endian. Sections of entries come in ascending order of key group
-// and state id, each about 64 KB or one entry. There is one header, and it is
-// first; a stream without its end section is not whole.
+// is snapshots, in the form of package portable.
 //
 // Invariants:
 //

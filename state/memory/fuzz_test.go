@@ -2,13 +2,13 @@ package memory
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"testing"
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/keyhash"
 	"github.com/weirflow/weir/state"
+	"github.com/weirflow/weir/state/portable"
 )
 
 type record struct {
@@ -57,56 +57,41 @@ func sample(tb testing.TB) []byte {
 	return b.Bytes()
 }
 
-// payloads takes a stream apart.
-func payloads(tb testing.TB, stream []byte) (all [][]byte) {
-	in := &sections{r: bytes.NewReader(stream[len(magic):])}
-	for {
-		kind, p, err := in.next()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, bytes.Clone(p))
-		if kind == sectionEnd {
-			return all
-		}
-	}
-}
-
-// FuzzRestore restores bytes as they come, and with right checksums around them
-// as header or as entries: there is an error or a store that works, no panic.
+// FuzzRestore restores bytes as they come, and entries with a right frame around
+// them: there is an error or a store that works, no panic.
 func FuzzRestore(f *testing.F) {
 	stream := sample(f)
-	parts := payloads(f, stream)
-	f.Add(stream, uint8(0), uint8(0))
-	f.Add(parts[0], uint8(1), uint8(0))
-	for _, p := range parts[1:] {
-		f.Add(p, uint8(2), uint8(3))
+	f.Add(stream, []byte(nil), uint16(0), false)
+	in, err := portable.NewReader(bytes.NewReader(stream))
+	if err != nil {
+		f.Fatal(err)
 	}
-	head := parts[0]
-	f.Fuzz(func(t *testing.T, data []byte, as, entries uint8) {
-		frame := func(kind byte, payload []byte) []byte {
+	head := in.Header()
+	for {
+		e, err := in.Next()
+		if err != nil {
+			break
+		}
+		f.Add(e.Key, e.Value, e.ID, true)
+	}
+	f.Fuzz(func(t *testing.T, data, value []byte, id uint16, framed bool) {
+		if framed {
 			var b bytes.Buffer
-			if err := writeSection(&b, kind, append(make([]byte, headSize), payload...)); err != nil {
+			w, err := portable.NewWriter(&b, head)
+			for g := flow.KeyGroup(0); err == nil && g < 4; g++ {
+				err = w.Add(g, id, data, value)
+			}
+			if err := errors.Join(err, w.Close()); err != nil {
 				t.Fatal(err)
 			}
-			return b.Bytes()
-		}
-		end := frame(sectionEnd, binary.BigEndian.AppendUint64(nil, uint64(entries)))
-		var in []byte
-		switch as % 3 {
-		case 0:
-			in = data
-		case 1:
-			in = bytes.Join([][]byte{[]byte(magic), frame(sectionHeader, data), end}, nil)
-		case 2:
-			in = bytes.Join([][]byte{[]byte(magic), frame(sectionHeader, head), frame(sectionEntries, data), end}, nil)
+			data = b.Bytes()
 		}
 		for _, declaredFirst := range []bool{true, false} {
 			s := New(Options{MaxParallelism: 4, KeyGroups: flow.KeyGroupRange{First: 0, End: 3}})
 			if declaredFirst {
 				program(t, s, false)
 			}
-			err := s.Read(bytes.NewReader(in))
+			err := s.Read(bytes.NewReader(data))
 			if !declaredFirst {
 				program(t, s, false)
 			}

@@ -1,4 +1,4 @@
-package memory
+package portable
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/state"
 )
@@ -31,32 +30,6 @@ const (
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// header is the first section.
-type header struct {
-	MaxParallelism int           `msgpack:"maxParallelism"`
-	First          uint16        `msgpack:"first"`
-	End            uint16        `msgpack:"end"`
-	States         []stateHeader `msgpack:"states"`
-}
-
-type stateHeader struct {
-	ID        uint16       `msgpack:"id"`
-	Operator  string       `msgpack:"operator"`
-	Name      string       `msgpack:"name"`
-	Kind      uint8        `msgpack:"kind"`
-	Key       codec.Schema `msgpack:"key"`
-	Namespace codec.Schema `msgpack:"namespace"`
-	Value     codec.Schema `msgpack:"value"`
-}
-
-func (h *stateHeader) descriptor() state.Descriptor {
-	return state.Descriptor{Operator: flow.OperatorID(h.Operator), Name: h.Name, Kind: state.Kind(h.Kind)}
-}
-
-func (h *stateHeader) schema() state.Schema {
-	return state.Schema{Kind: state.Kind(h.Kind), Key: h.Key, Namespace: h.Namespace, Value: h.Value}
-}
 
 // headerCodec cannot fail: header is of plain types.
 var headerCodec = func() *codec.Codec[header] {
@@ -117,7 +90,7 @@ func short(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt("it ends too early")
 	}
-	return fmt.Errorf("state/memory: reading a snapshot: %w", err)
+	return fmt.Errorf("state/portable: reading a snapshot: %w", err)
 }
 
 // takeBytes cuts a slice with its length before it off src.

@@ -1,0 +1,243 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirflow/weir/checkpoint"
+	"github.com/weirflow/weir/flow"
+)
+
+func (j *Job) entryKey(number uint64) string { return fmt.Sprintf("%slog/%020d", j.root, number) }
+
+// numbers lists the log. What else is in its folder is left alone.
+func (j *Job) numbers(ctx context.Context) ([]uint64, error) {
+	var out []uint64
+	prefix := j.root + "log/"
+	for info, err := range j.st.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("store: list the log of job %s: %w", j.id, err)
+		}
+		if n, err := strconv.ParseUint(strings.TrimPrefix(info.Key, prefix), 10, 64); err == nil && info.Key == j.entryKey(n) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// readAll reads what is under a key. Entries are small: a manifest names files.
+func (j *Job) readAll(ctx context.Context, key string) ([]byte, error) {
+	r, err := j.st.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// view reads the whole log. An entry that goes away meanwhile was pruned.
+func (j *Job) view(ctx context.Context) (View, error) {
+	numbers, err := j.numbers(ctx)
+	if err != nil {
+		return View{}, err
+	}
+	all := make([]Numbered, 0, len(numbers))
+	for _, n := range numbers {
+		b, err := j.readAll(ctx, j.entryKey(n))
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return View{}, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
+		}
+		e, err := DecodeEntry(b)
+		if err != nil {
+			return View{}, fmt.Errorf("store: log entry %s of job %s: %w", j.entryKey(n), j.id, err)
+		}
+		all = append(all, Numbered{n, e})
+	}
+	return Read(all), nil
+}
+
+// manifest decodes that of an entry.
+func (j *Job) manifest(e Numbered) (*checkpoint.Manifest, error) {
+	m, err := checkpoint.DecodeManifest(e.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("store: manifest of epoch %d of job %s: %w", e.Epoch, j.id, err)
+	}
+	return m, nil
+}
+
+// putEntry puts an entry of the job under a number. Lost answers are settled: nil means
+// that the entry is in the log, ErrExists that another one has the number.
+func (j *Job) putEntry(ctx context.Context, number uint64, e *Entry) error {
+	data, key := AppendEntry(nil, e), j.entryKey(number)
+	unsure := false
+	return j.opts.Retry.do(ctx, func(ctx context.Context) error {
+		err := j.st.PutIfAbsent(ctx, key, data)
+		if errors.Is(err, ErrExists) && unsure {
+			there, gerr := j.readAll(ctx, key)
+			if gerr != nil {
+				return fmt.Errorf("%w: read back %s: %w", ErrTemporary, key, gerr)
+			}
+			if bytes.Equal(there, data) {
+				return nil
+			}
+			return err
+		}
+		unsure = unsure || err != nil
+		return err
+	})
+}
+
+func (j *Job) newEntry(kind Kind, c *claim, e flow.Epoch) *Entry {
+	host, _ := os.Hostname() // For people; an empty one will do.
+	return &Entry{Kind: kind, Attempt: uint64(c.attempt), Writer: c.writer, Epoch: uint64(e),
+		Created: j.opts.Now().UnixMicro(), Host: host, PID: os.Getpid()}
+}
+
+// Claim begins an attempt of the job: from now on all older ones are fenced. at is its
+// number, or 0 for one more than the newest. It returns the manifest to go on from, nil
+// where nothing was committed.
+func (j *Job) Claim(ctx context.Context, at flow.Attempt) (flow.Attempt, *checkpoint.Manifest, error) {
+	return j.claim(ctx, at, Begins)
+}
+
+// ClaimFresh is Claim for a job that is to begin anew: what was committed is out of
+// use from now on, and removed after the first commit. Numbers of attempts
+// and epochs go on, see [Job.LastEpoch].
+func (j *Job) ClaimFresh(ctx context.Context, at flow.Attempt) (flow.Attempt, error) {
+	a, _, err := j.claim(ctx, at, Fresh)
+	return a, err
+}
+
+func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attempt, *checkpoint.Manifest, error) {
+	j.commits.Lock()
+	defer j.commits.Unlock()
+	j.setClaim(nil)
+	for {
+		v, err := j.view(ctx)
+		if err != nil {
+			return 0, nil, err
+		}
+		c := &claim{attempt: max(at, v.Attempt()+1), writer: rand.Uint64(), epoch: v.LastEpoch()}
+		if at != 0 && c.attempt != at {
+			return 0, nil, fmt.Errorf("%w: attempt %d of job %s is to begin and the log has %d", ErrFenced, at, j.id, v.Attempt())
+		}
+		number := v.Next()
+		err = j.putEntry(ctx, number, j.newEntry(kind, c, c.epoch))
+		if errors.Is(err, ErrExists) {
+			continue // Somebody was faster; it is decided by what the log says now.
+		}
+		if err != nil {
+			return 0, nil, fmt.Errorf("store: begin attempt %d of job %s: %w", c.attempt, j.id, err)
+		}
+		c.next = number + 1
+		if err := j.behind(ctx, c); err != nil {
+			return 0, nil, err
+		}
+		var m *checkpoint.Manifest
+		if ms := v.Manifests(); kind == Begins && len(ms) > 0 {
+			if m, err = j.manifest(ms[len(ms)-1]); err != nil {
+				return 0, nil, err
+			}
+			j.trust(m)
+		}
+		j.setClaim(c)
+		return c.attempt, m, nil
+	}
+}
+
+func (j *Job) setClaim(c *claim) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mu.claim = c
+	j.mu.collect = collector{}
+}
+
+// behind looks for entries behind the one that the claim has just put: it may be an old
+// number, free again since its entry was pruned.
+func (j *Job) behind(ctx context.Context, c *claim) error {
+	numbers, err := j.numbers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(numbers) == 0 || numbers[len(numbers)-1] < c.next {
+		return nil
+	}
+	// Nobody reads it, but it need not lie around.
+	_ = j.st.Delete(ctx, j.entryKey(c.next-1))
+	return fmt.Errorf("%w: attempt %d of job %s has slept while the log grew to %d", ErrFenced, c.attempt, j.id, numbers[len(numbers)-1])
+}
+
+// LastEpoch is the newest epoch that the job had committed when its attempt was claimed,
+// by older attempts or since then. The next one has a higher number, also after ClaimFresh:
+// sinks remember numbers.
+func (j *Job) LastEpoch() flow.Epoch {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.mu.claim == nil {
+		return 0
+	}
+	return j.mu.claim.epoch
+}
+
+// Commit puts a manifest into the log: then its epoch is committed. All that it names
+// has to be safe. After ErrFenced the attempt has to end, and after any other error as
+// well: nobody knows whether the epoch counts, until the next Claim.
+func (j *Job) Commit(ctx context.Context, m *checkpoint.Manifest) error {
+	j.commits.Lock()
+	defer j.commits.Unlock()
+	j.mu.Lock()
+	c := j.mu.claim
+	j.mu.Unlock()
+	switch {
+	case c == nil:
+		return fmt.Errorf("%w: commit epoch %d of job %s", ErrUnclaimed, m.Epoch, j.id)
+	case flow.Attempt(m.Attempt) != c.attempt:
+		return fmt.Errorf("%w: epoch %d of job %s is of attempt %d and this is %d", ErrFenced, m.Epoch, j.id, m.Attempt, c.attempt)
+	case m.Job != string(j.id) || flow.Epoch(m.Epoch) <= c.epoch:
+		return fmt.Errorf("store: commit of epoch %d of job %q: epoch %d of %q is the newest", m.Epoch, m.Job, c.epoch, j.id)
+	}
+	e := j.newEntry(Committed, c, flow.Epoch(m.Epoch))
+	e.Manifest = checkpoint.AppendManifest(nil, m)
+	j.setClaimOnly(nil)
+	err := j.putEntry(ctx, c.next, e)
+	if errors.Is(err, ErrExists) {
+		return fmt.Errorf("%w: epoch %d of attempt %d of job %s was not committed", ErrFenced, m.Epoch, c.attempt, j.id)
+	}
+	if err != nil {
+		return fmt.Errorf("store: commit epoch %d of job %s: it is unknown whether it was committed: %w", m.Epoch, j.id, err)
+	}
+	done := *c
+	done.next, done.epoch = c.next+1, flow.Epoch(m.Epoch)
+	if err := j.behind(ctx, &done); err != nil {
+		return fmt.Errorf("store: commit epoch %d of job %s: %w", m.Epoch, j.id, err)
+	}
+	j.setClaimOnly(&done)
+	j.trust(m)
+	return nil
+}
+
+func (j *Job) setClaimOnly(c *claim) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mu.claim = c
+}
+
+// trust notes a manifest that counts; see Files.
+func (j *Job) trust(m *checkpoint.Manifest) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if t := time.UnixMicro(m.Created); t.After(j.mu.trusted) {
+		j.mu.trusted = t
+	}
+}

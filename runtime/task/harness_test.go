@@ -143,6 +143,7 @@ type rig struct {
 	probes []*probe
 	tape   *tape
 	store  state.Store
+	unsafe error                   // of what Done returns
 	in     [][]shuffle.Sender[int] // by gate
 	done   chan error
 	start  time.Time
@@ -151,6 +152,12 @@ type rig struct {
 // newRig makes a rig with gates of so many channels each; none makes the first
 // operator, which source makes, a source.
 func newRig(t *testing.T, names string, source func(*rig) operator.Operator, gates ...int) *rig {
+	t.Helper()
+	return newRigWith(t, names, source, func(*rig, *Config) {}, gates...)
+}
+
+// newRigWith makes a rig whose configuration edit has changed.
+func newRigWith(t *testing.T, names string, source func(*rig) operator.Operator, edit func(*rig, *Config), gates ...int) *rig {
 	t.Helper()
 	r := &rig{T: t, journal: &journal{}, done: make(chan error, 1), start: time.Now()}
 	r.tape = &tape{j: r.journal}
@@ -198,6 +205,7 @@ func newRig(t *testing.T, names string, source func(*rig) operator.Operator, gat
 		cfg.Inputs = append(cfg.Inputs, Input{Port: flow.Port(port), Gate: g})
 		r.in = append(r.in, s)
 	}
+	edit(r, &cfg)
 	task, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -157,9 +157,12 @@ func (v *saves) guard(s *save) (err error) {
 
 // write puts the files of a snapshot into storage and notes them in it.
 func (v *saves) write(s *save) error {
+	if err := context.Cause(s.ctx); err != nil {
+		return err
+	}
 	states := s.frozen.States()
 	if len(states) == 0 {
-		return context.Cause(s.ctx)
+		return nil
 	}
 	keyed := &checkpoint.Keyed{Form: uint8(s.frozen.Form())}
 	for _, st := range states {

@@ -223,6 +223,7 @@ func (j *Job) Commit(ctx context.Context, m *checkpoint.Manifest) error {
 		return fmt.Errorf("store: commit epoch %d of job %s: %w", m.Epoch, j.id, err)
 	}
 	j.setClaimOnly(&done)
+	j.keep(c.next, e, m)
 	j.trust(m)
 	return nil
 }

@@ -141,7 +141,8 @@ func (r *retrying) List(ctx context.Context, prefix string) iter.Seq2[Info, erro
 	return func(yield func(Info, error) bool) {
 		var last string
 		stopped := false
-		err := r.policy.do(ctx, func(ctx context.Context) error {
+		// With time for what yield does.
+		err := r.policy.doSized(ctx, unknownSize, func(ctx context.Context) error {
 			for info, err := range r.Storage.List(ctx, prefix) {
 				if err != nil {
 					return err

@@ -83,6 +83,7 @@ type Gate interface {
 	Queued() int
 	// Counts appends what was handed over so far, channel by channel, to dst.
 	Counts(dst []Count) []Count
+	Overtaken
 	// Close makes senders fail with ErrClosed and drops what is queued.
 	Close()
 }

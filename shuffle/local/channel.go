@@ -137,7 +137,7 @@ func (c *channel[T]) Control(ctl flow.Control) {
 }
 
 // pushLocked queues it and returns what must be called, without the lock, when the
-// gate was empty.
+// gate was empty or it is a barrier.
 func (c *channel[T]) pushLocked(it item[T]) func() {
 	// Between two batches or barriers no more than one watermark and one idleness
 	// wait: so the number of control records is bounded by what bounds those. What
@@ -158,6 +158,11 @@ func (c *channel[T]) pushLocked(it item[T]) func() {
 		}
 	}
 	c.queue.push(it)
+	if it.batch == nil && it.control.Kind == flow.ControlBarrier {
+		c.gate.listLocked(c)
+		c.gate.arrivedLocked(c.index, it.control.Barrier)
+		return c.gate.mu.notify
+	}
 	if c.gate.listLocked(c) {
 		return c.gate.mu.notify
 	}

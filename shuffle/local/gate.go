@@ -51,8 +51,11 @@ type Gate[T any] struct {
 	takenSize int
 	// counts is what was handed over, by channel. It belongs to the consumer.
 	counts []shuffle.Count
-	summer *shuffle.Summer[T] // nil where only records are counted
-	err    error              // why there is no summer though there should be
+	summer *shuffle.Summer[T]     // nil where only records are counted
+	err    error                  // why there is no summer though there should be
+	logs   []*shuffle.Recorder[T] // by channel, nil where nothing is logged
+	// arrived is the number of barriers in mu.arrived.
+	arrived atomic.Int32
 	// readable is the number of channels in ready, for a look without the lock.
 	readable atomic.Int32
 
@@ -60,7 +63,9 @@ type Gate[T any] struct {
 		sync.Mutex
 		ready  []int32 // channels that have something and are not blocked, each once
 		notify func()
-		closed bool
+		// arrived are barriers that are queued and have not been told of.
+		arrived []shuffle.Arrival
+		closed  bool
 	}
 }
 
@@ -68,7 +73,7 @@ type Gate[T any] struct {
 // them.
 func NewGate[T any](n int, opt Options) (*Gate[T], []shuffle.Sender[T]) {
 	opt.EnsureDefaults()
-	g := &Gate[T]{opt: opt, counts: make([]shuffle.Count, n)}
+	g := &Gate[T]{opt: opt, counts: make([]shuffle.Count, n), logs: make([]*shuffle.Recorder[T], n)}
 	if opt.Hashes {
 		g.summer, g.err = shuffle.NewSummer[T]()
 	}
@@ -124,8 +129,11 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 	if c.queue.len() > 0 {
 		g.listLocked(c)
 	}
-	if it.batch != nil {
+	switch {
+	case it.batch != nil:
 		g.taken, g.takenFrom, g.takenSize = it.batch, c, it.bytes
+	case it.control.Kind == flow.ControlBarrier:
+		g.readLocked(c.index, it.control.Barrier)
 	}
 	g.mu.Unlock()
 	if starved != nil {
@@ -138,6 +146,11 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 	e.Records = len(it.batch.Values)
 	if err := g.count(c.index, it.batch); err != nil {
 		return e, true, err
+	}
+	if log := g.logs[c.index]; log != nil {
+		if err := log.Add(it.batch); err != nil {
+			return e, true, err
+		}
 	}
 	if err := g.receiver.Receive(it.batch); err != nil {
 		// The batch stays as it is: the message about the failure shows its record.
@@ -278,8 +291,9 @@ func (g *Gate[T]) Close() {
 			notify = append(notify, c.notify)
 		}
 	}
-	g.mu.ready = nil
+	g.mu.ready, g.mu.arrived = nil, nil
 	g.readable.Store(0)
+	g.arrived.Store(0)
 	g.taken, g.takenFrom = nil, nil
 	g.mu.Unlock()
 	for _, f := range notify {

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSuite(t *testing.T) {
 	shuffletest.Run(t, func(t testing.TB, n int, o shuffletest.Options) (shuffle.Gate, []shuffle.Sender[shuffletest.Record]) {
-		g, s := local.NewGate[shuffletest.Record](n, local.Options{Credit: o.Credit, BatchSize: o.BatchSize, Pointers: true, Rand: o.Rand})
+		g, s := local.NewGate[shuffletest.Record](n, local.Options{Credit: o.Credit, BatchSize: o.BatchSize, Pointers: true, Hashes: o.Hashes, Rand: o.Rand})
 		t.Cleanup(g.Close)
 		return g, s
 	})

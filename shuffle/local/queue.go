@@ -31,6 +31,9 @@ func (q *queue[T]) pop() item[T] {
 	return it
 }
 
+// at is the item behind i others.
+func (q *queue[T]) at(i int) *item[T] { return &q.ring[(q.head+i)%len(q.ring)] }
+
 // lastIs reports whether the last item is a control record of the kind.
 func (q *queue[T]) lastIs(k flow.ControlKind) bool {
 	if q.count == 0 {

@@ -20,6 +20,7 @@ type Record struct {
 type Options struct {
 	Credit    int        // bytes for each channel
 	BatchSize int        // records
+	Hashes    bool       // counts have sums
 	Rand      *rand.Rand // chooses the channel to read; nil leaves it to the gate
 }
 

@@ -33,6 +33,12 @@ func Run(t *testing.T, make Transport) {
 		{"control needs no credit", controlNeedsNoCredit},
 		{"batches come back", recycled},
 		{"an empty batch is none", empty},
+		{"a push goes beyond the credit", pushed},
+		{"counts", counts},
+		{"barriers are told of", barriersTold},
+		{"an epoch overtakes", overtakes},
+		{"replay", replayed},
+		{"everything overtaken is kept once", overtaken},
 		{"the receiver's error", receiverError},
 		{"a receiver of another type", otherType},
 	} {
@@ -462,6 +468,11 @@ func scramble(t *testing.T, make Transport, seed uint64) {
 	}
 	g.Close()
 	wg.Wait()
+	for i, c := range g.Counts(nil) {
+		if !t.Failed() && c.Records != int64(sent[i].seq) {
+			t.Errorf("channel %d: %d records were sent and %d counted", i, sent[i].seq, c.Records)
+		}
+	}
 	for i := range n {
 		if !t.Failed() && seen[i] != sent[i] {
 			t.Errorf("channel %d: sent %+v, seen %+v", i, sent[i], seen[i])

@@ -277,6 +277,9 @@ func (c *Coordinator) Next() (flow.Time, bool) {
 // Done reports whether the coordinator has nothing more to say.
 func (c *Coordinator) Done() bool { return c.complete || c.closed && len(c.inFlight) == 0 }
 
+// NextEpoch is the number of the next epoch that will be started.
+func (c *Coordinator) NextEpoch() flow.Epoch { return c.next }
+
 // CommittedEpoch is the newest epoch that was committed.
 func (c *Coordinator) CommittedEpoch() flow.Epoch { return c.committed }
 

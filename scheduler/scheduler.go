@@ -23,13 +23,46 @@ var ErrStopped = errors.New("the job was stopped before its input ended")
 // ErrCancelled is returned by Run when the job was cancelled.
 var ErrCancelled = errors.New("the job was cancelled")
 
+// Audit says what a broken balance of the books does.
+type Audit uint8
+
+const (
+	// AuditStop fails the job, before anything of the epoch is committed.
+	AuditStop Audit = iota
+	// AuditWarn logs it, and goes on.
+	AuditWarn
+	// AuditOff compares nothing.
+	AuditOff
+)
+
 // Options configure a Scheduler.
 type Options struct {
 	Job    flow.JobID
 	Plan   *graph.Plan
 	Epochs checkpoint.Options
-	Log    *slog.Logger
-	Now    func() flow.Time
+	// Restart decides what follows a failed attempt. Default: the job fails.
+	Restart job.RestartPolicy
+	// Storage keeps epochs. Where it is nil, they only commit sinks, and an attempt
+	// starts anew.
+	Storage Storage
+	// Staging keeps files of sinks for an attempt.
+	Staging func(at flow.Attempt) operator.Staging
+	// From is a savepoint that the job starts from while it has no epoch of its own.
+	From *checkpoint.Manifest
+	// Fresh gives up the epochs that the job has, and starts it anew.
+	Fresh bool
+	// AllowDroppedState goes on without state of which the plan has no operator.
+	AllowDroppedState bool
+	// Audit is about the books. Default AuditStop.
+	Audit Audit
+	// Graph and Engine go into manifests: the graph's stable form, and the release.
+	Graph  []byte
+	Engine string
+	// Patience is how long a commit that fails because of something outside is tried
+	// before the attempt fails. Default 10 s.
+	Patience time.Duration
+	Log      *slog.Logger
+	Now      func() flow.Time
 	// Listener is told what happens, on the scheduler's goroutine. Its functions
 	// must not block; those that are nil are not called.
 	Listener Listener
@@ -40,6 +73,10 @@ type Listener struct {
 	State     func(s job.State, cause *flow.Failure)
 	Committed func(b flow.Barrier)
 	Aborted   func(b flow.Barrier, reason string)
+	// Restored tells what an attempt starts from.
+	Restored func(Restored)
+	// Restarting tells that attempt next begins after delay.
+	Restarting func(next flow.Attempt, delay time.Duration, cause *flow.Failure)
 }
 
 // Scheduler runs one job. It implements api.Scheduler.
@@ -47,52 +84,55 @@ type Scheduler struct {
 	opt     Options
 	worker  api.Worker
 	machine *job.Machine
-	epochs  *checkpoint.Coordinator
-	sources map[flow.OperatorID]*source
-	aligned map[string]*alignment
-	commits *committers
-	started bool // the coordinator
-	side    sync.WaitGroup
-	ctx     context.Context // of what runs beside the loop
-	cancel  context.CancelFunc
+	infos   []job.TaskInfo
+	// tasks are all tasks of the plan, heads those of sources.
+	tasks, heads []flow.TaskID
+	apiTasks     []api.Task
+	cur          *attempt
+	first        flow.Attempt // the number of the first attempt
+	claimed      Claimed      // with the first attempt
+
+	keeper *keeper
+	wishes wishes
+	side   sync.WaitGroup
+	ctx    context.Context // of what runs beside the loop
+	cancel context.CancelFunc
 
 	inbox struct {
 		sync.Mutex
 		queue []func()
 	}
 	wake chan struct{}
+	over chan struct{} // closed when Run returns
 }
 
 // New makes a scheduler. Run must be called with a worker that reports to it.
 func New(opt Options) (*Scheduler, error) {
-	s := &Scheduler{opt: opt, wake: make(chan struct{}, 1), sources: map[flow.OperatorID]*source{}, aligned: map[string]*alignment{}}
-	var infos []job.TaskInfo
-	var tasks, heads []flow.TaskID
+	if opt.Patience == 0 {
+		opt.Patience = 10 * time.Second
+	}
+	s := &Scheduler{opt: opt, wake: make(chan struct{}, 1), over: make(chan struct{}), first: 1}
 	for i := range opt.Plan.Chains {
 		c := &opt.Plan.Chains[i]
-		isSource := len(c.Inputs) == 0
 		for sub := range c.Parallelism {
 			id := flow.TaskID{Chain: c.ID, Subtask: sub}
-			infos = append(infos, job.TaskInfo{ID: id, Source: isSource})
-			tasks = append(tasks, id)
-			if isSource {
-				heads = append(heads, id)
-			}
-		}
-		if isSource {
-			if err := s.addSource(c); err != nil {
-				return nil, err
+			s.infos = append(s.infos, job.TaskInfo{ID: id, Source: len(c.Inputs) == 0})
+			s.tasks = append(s.tasks, id)
+			s.apiTasks = append(s.apiTasks, apiTask(id))
+			if len(c.Inputs) == 0 {
+				s.heads = append(s.heads, id)
 			}
 		}
 	}
 	var err error
-	if s.machine, err = job.New(opt.Job, 1, infos, job.NoRestart{}); err != nil {
+	if s.machine, err = job.New(opt.Job, s.first, s.infos, opt.Restart); err != nil {
 		return nil, err
 	}
-	if s.epochs, err = checkpoint.NewCoordinator(1, tasks, heads, opt.Epochs); err != nil {
+	// What is wrong with the epochs' options is said here, not when they begin.
+	if _, err = checkpoint.NewCoordinator(s.first, s.tasks, s.heads, opt.Epochs); err != nil {
 		return nil, err
 	}
-	s.commits, err = newCommitters(opt.Plan)
+	s.cur, err = s.newAttempt(s.first)
 	return s, err
 }
 
@@ -102,11 +142,12 @@ func New(opt Options) (*Scheduler, error) {
 func (s *Scheduler) Run(ctx context.Context, w api.Worker) error {
 	s.worker = w
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer s.finish()
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
 	stop := context.AfterFunc(ctx, s.Cancel)
 	defer stop()
-	defer s.side.Wait()
-	defer s.cancel()
-	s.commits.start(s)
 	s.step(job.Start{})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -117,9 +158,11 @@ func (s *Scheduler) Run(ctx context.Context, w api.Worker) error {
 		if s.machine.State().Terminal() {
 			break
 		}
-		s.do(s.epochs.Tick(s.opt.Now()))
-		if next, ok := s.epochs.Next(); ok {
-			timer.Reset(time.Duration(next-s.opt.Now()) * time.Microsecond)
+		if e := s.cur.epochs; e != nil && !s.cur.closed {
+			s.do(e.Tick(s.opt.Now()))
+			if next, ok := e.Next(); ok {
+				timer.Reset(time.Duration(next-s.opt.Now()) * time.Microsecond)
+			}
 		}
 		select {
 		case <-s.wake:
@@ -136,6 +179,39 @@ func (s *Scheduler) Run(ctx context.Context, w api.Worker) error {
 	default:
 		return cause
 	}
+}
+
+// prepare claims the job's storage, where it has one.
+func (s *Scheduler) prepare(ctx context.Context) error {
+	if s.opt.Storage == nil {
+		return nil
+	}
+	var err error
+	if s.claimed, err = s.opt.Storage.Claim(ctx, 0, s.opt.Fresh); err != nil {
+		return storageFailure("claiming the job", err)
+	}
+	at := s.claimed.Attempt
+	s.first = at
+	if s.machine, err = job.New(s.opt.Job, at, s.infos, s.opt.Restart); err != nil {
+		return err
+	}
+	s.keeper = newKeeper(ctx, s)
+	go s.keeper.run()
+	s.cur, err = s.newAttempt(at)
+	return err
+}
+
+// finish ends what runs beside the loop, and answers those who wait.
+func (s *Scheduler) finish() {
+	if s.keeper != nil {
+		s.keeper.end(s.machine.State() == job.Finished || s.machine.State() == job.Stopped)
+	}
+	s.cancel()
+	if s.cur != nil {
+		s.cur.side.Wait()
+	}
+	s.side.Wait()
+	close(s.over)
 }
 
 // Stop ends the sources and lets what was accepted be finished.
@@ -162,62 +238,88 @@ func (s *Scheduler) take() []func() {
 	return q
 }
 
-// attempt is the number that messages carry.
-func (s *Scheduler) attempt() uint64 { return uint64(s.machine.Attempt()) }
-
 // step tells the machine what happened and does what it says.
 func (s *Scheduler) step(e job.Event) {
-	var deploy, cancel []api.Task
+	var cancel []api.Task
+	deploy := false
 	for _, a := range s.machine.Step(e) {
 		switch a := a.(type) {
 		case job.DeployTask:
-			deploy = append(deploy, apiTask(a.Task))
+			deploy = true
 		case job.CancelTask:
 			cancel = append(cancel, apiTask(a.Task))
 		case job.StopSources:
-			s.worker.StopSources(&api.StopSources{Attempt: s.attempt()})
+			s.worker.StopSources(&api.StopSources{Attempt: s.cur.id()})
 		case job.TriggerFinal:
 			// A job that was stopped while it was deployed has never been Running.
-			s.startEpochs()
-			acts, err := s.epochs.Trigger(flow.BarrierFinal, s.opt.Now())
+			s.cur.begun()
+			acts, err := s.cur.epochs.Trigger(flow.BarrierFinal, s.opt.Now())
 			if err != nil {
 				s.opt.Log.Error("final epoch refused", "err", err)
 			}
 			s.do(acts)
 		case job.FinishTasks:
-			s.worker.FinishTasks(&api.FinishTasks{Attempt: s.attempt()})
+			s.worker.FinishTasks(&api.FinishTasks{Attempt: s.cur.id()})
 		case job.Changed:
 			s.changed(a)
 		case job.ScheduleRestart:
-			// The policy is NoRestart.
-			panic("scheduler: restart scheduled without a policy that restarts")
+			s.restart(a)
 		}
 	}
 	if len(cancel) > 0 {
-		s.do(s.epochs.Stop(s.opt.Now(), "tasks are cancelled"))
-		s.worker.CancelTasks(&api.CancelTasks{Attempt: s.attempt(), Tasks: cancel})
+		s.cur.cancelTasks(cancel)
 	}
-	if len(deploy) > 0 {
-		s.deploy(deploy)
+	if deploy {
+		s.deploy()
 	}
 }
 
-func (s *Scheduler) deploy(tasks []api.Task) {
-	err := s.worker.Deploy(&api.Deploy{Job: string(s.opt.Job), Attempt: s.attempt(), Tasks: tasks})
-	if err == nil {
-		return
+// deploy begins the machine's attempt.
+func (s *Scheduler) deploy() {
+	if s.cur.number != s.machine.Attempt() {
+		a, err := s.newAttempt(s.machine.Attempt())
+		if err != nil {
+			panic("scheduler: the plan was good for an earlier attempt: " + err.Error())
+		}
+		s.cur = a
 	}
-	f := &flow.Failure{Domain: flow.DomainUser, Message: err.Error(), Cause: err}
-	for _, t := range tasks {
-		s.step(job.TaskUpdate{Task: taskID(t), Attempt: s.machine.Attempt(), State: job.TaskFailed, Failure: f})
+	s.cur.begin(s.ctx)
+}
+
+// restart begins the next attempt when all of this one is gone and its time has come.
+func (s *Scheduler) restart(a job.ScheduleRestart) {
+	old := s.cur
+	if s.opt.Listener.Restarting != nil {
+		s.opt.Listener.Restarting(a.Attempt, a.Delay, s.machine.Cause())
 	}
+	s.opt.Log.Warn("restarting", "attempt", a.Attempt, "after", a.Delay, "cause", s.machine.Cause())
+	s.side.Add(1)
+	go func() {
+		defer s.side.Done()
+		old.side.Wait()
+		t := time.NewTimer(a.Delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			s.post(func() { s.step(job.RestartDue{Attempt: a.Attempt}) })
+		case <-s.ctx.Done():
+		}
+	}()
 }
 
 func (s *Scheduler) changed(a job.Changed) {
-	if a.State == job.Running {
-		s.startEpochs()
+	switch a.State {
+	case job.Running:
+		s.cur.begun()
+	case job.Failing:
+		s.abandonSuspend()
+	case job.Restarting, job.Finished, job.Stopped, job.Cancelled, job.Failed:
+		s.savepointsLost(a)
+		if s.cur.cancel != nil {
+			s.cur.close()
+		}
 	}
-	attrs := []any{"state", a.State.String()}
+	attrs := []any{"state", a.State.String(), "attempt", s.machine.Attempt()}
 	if a.Cause != nil {
 		attrs = append(attrs, "cause", a.Cause.Error())
 	}
@@ -227,109 +329,7 @@ func (s *Scheduler) changed(a job.Changed) {
 	}
 }
 
-// startEpochs tells the coordinator, once, that all tasks run.
-func (s *Scheduler) startEpochs() {
-	if !s.started {
-		s.started = true
-		s.do(s.epochs.Start(s.opt.Now()))
-	}
-}
-
-// do does what the coordinator says.
-func (s *Scheduler) do(acts []checkpoint.Action) {
-	for _, a := range acts {
-		switch a := a.(type) {
-		case checkpoint.InjectBarrier:
-			m := &api.InjectBarrier{Attempt: s.attempt(), Epoch: uint64(a.Barrier.Epoch), Kind: uint8(a.Barrier.Kind)}
-			for _, t := range a.Tasks {
-				m.Tasks = append(m.Tasks, apiTask(t))
-			}
-			s.worker.InjectBarrier(m)
-		case checkpoint.Commit:
-			s.commits.put(a)
-		case checkpoint.NotifyCommitted:
-			s.worker.Committed(&api.Committed{Attempt: s.attempt(), Epoch: uint64(a.Barrier.Epoch)})
-			if s.opt.Listener.Committed != nil {
-				s.opt.Listener.Committed(a.Barrier)
-			}
-			s.step(job.EpochCommitted{Attempt: s.machine.Attempt(), Epoch: a.Barrier.Epoch, Final: a.Barrier.Kind == flow.BarrierFinal})
-		case checkpoint.Abort:
-			s.worker.AbortEpoch(&api.AbortEpoch{Attempt: s.attempt(), Epoch: uint64(a.Barrier.Epoch)})
-			s.opt.Log.Warn("epoch aborted", "epoch", a.Barrier.Epoch, "reason", a.Reason)
-			if s.opt.Listener.Aborted != nil {
-				s.opt.Listener.Aborted(a.Barrier, a.Reason)
-			}
-		case checkpoint.Late:
-			s.opt.Log.Warn("final epoch is late", "epoch", a.Barrier.Epoch, "missing", fmt.Sprint(a.Missing))
-		case checkpoint.Fail:
-			s.step(job.CommitFailed{Attempt: s.machine.Attempt(), Epoch: a.Epoch, Failure: flow.FailureOf(a.Cause)})
-		case checkpoint.Complete:
-		}
-	}
-}
-
-func apiTask(id flow.TaskID) api.Task { return api.Task{Chain: string(id.Chain), Subtask: id.Subtask} }
-
-func taskID(t api.Task) flow.TaskID {
-	return flow.TaskID{Chain: flow.ChainID(t.Chain), Subtask: t.Subtask}
-}
-
-// current reports whether a message is of the current attempt.
-func (s *Scheduler) current(attempt uint64) bool { return attempt == s.attempt() }
-
-var taskStates = map[api.State]job.TaskState{
-	api.Running: job.TaskRunning, api.Drained: job.TaskDrained, api.Finished: job.TaskFinished,
-	api.Failed: job.TaskFailed, api.Cancelled: job.TaskCancelled,
-}
-
-// TaskState notes a task's new state.
-func (s *Scheduler) TaskState(m *api.TaskState) {
-	s.post(func() {
-		if !s.current(m.Attempt) {
-			return
-		}
-		id := taskID(m.Task)
-		e := job.TaskUpdate{Task: id, Attempt: flow.Attempt(m.Attempt), State: taskStates[m.State]}
-		if f := m.Failure; f != nil {
-			e.Failure = &flow.Failure{Task: id, Operator: flow.OperatorID(f.Operator), Name: f.Name, Domain: flow.Domain(f.Domain),
-				Retryable: f.Retryable, Message: f.Message, Stack: f.Stack, Cause: f.Cause}
-		}
-		s.sourceState(id, m.State)
-		s.step(e)
-	})
-}
-
-// Ack notes that a task has handled a barrier.
-func (s *Scheduler) Ack(m *api.Ack) {
-	s.post(func() {
-		a := checkpoint.Ack{Attempt: flow.Attempt(m.Attempt), Task: taskID(m.Task), Epoch: flow.Epoch(m.Epoch)}
-		for _, p := range m.Prepared {
-			a.Committables = append(a.Committables, checkpoint.Committable{Operator: flow.OperatorID(p.Operator), Subtask: m.Task.Subtask,
-				Epoch: flow.Epoch(p.Epoch), Data: p.Data})
-		}
-		acts, err := s.epochs.Ack(a, s.opt.Now())
-		s.warn(err)
-		s.do(acts)
-	})
-}
-
-// Decline notes that a task cannot take part in an epoch.
-func (s *Scheduler) Decline(m *api.Decline) {
-	s.post(func() {
-		acts, err := s.epochs.Decline(checkpoint.Decline{Attempt: flow.Attempt(m.Attempt), Task: taskID(m.Task),
-			Epoch: flow.Epoch(m.Epoch), Reason: m.Reason}, s.opt.Now())
-		s.warn(err)
-		s.do(acts)
-	})
-}
-
-func (s *Scheduler) warn(err error) {
-	if err != nil {
-		s.opt.Log.Warn("message refused", "err", err)
-	}
-}
-
-// failJob ends the job because of something beside the tasks.
+// failJob ends the attempt because of something beside the tasks.
 func (s *Scheduler) failJob(op *graph.Operator, what string, err error) {
 	f := *flow.FailureOf(err)
 	if f.Cause == nil {

@@ -313,7 +313,7 @@ func TestJobWorksOffItsInput(t *testing.T) {
 			return operator.Discovery{Splits: splits(fmt.Sprint("s", call)), After: time.Hour, Done: call == 3}, nil
 		}}
 		c = o.make(t)
-		impl := c.sources["src"].op.Impl.(*operator.Impl).Source
+		impl := c.cur.sources["src"].op.Impl.(*operator.Impl).Source
 		inner := impl.Enumerator
 		impl.Enumerator = func() (operator.Enumerator, error) {
 			e, err := inner()
@@ -473,7 +473,7 @@ func TestTaskFails(t *testing.T) {
 		c.Stop()
 		c.state(api.Cancelled, nil, c.tasks...)
 		wantFailure(t, <-done, "sink", "disk full")
-		wantTold(t, c, "")
+		wantTold(t, c, "committer closed")
 	})
 }
 

@@ -3,6 +3,9 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"github.com/weirflow/weir/checkpoint"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,17 +16,29 @@ import (
 	"github.com/weirflow/weir/scheduler/split"
 )
 
-// source is the job's side of one source operator.
+// source is the job's side of one source operator, in one attempt.
 type source struct {
+	a        *attempt
 	s        *Scheduler
 	op       *graph.Operator
 	chain    *graph.Chain
 	assigner *split.Assigner
 	found    map[split.ID]operator.Split // not yet assigned
+	// begun is true once all tasks of the attempt run; nothing is assigned before, so
+	// that nothing is read before all have taken up their state.
+	begun bool
 	// looked is true once the first discovery is over: from then on a subtask that
 	// gets no split is told so.
 	looked  bool
 	waiting map[int]bool // subtasks that asked and got nothing
+
+	// What a snapshot needs: see checkpoint.SourceSnapshot.
+	enumerator []byte              // as of the newest discovery
+	done       bool                // there will be no more splits
+	untold     map[string]struct{} // assigned, and the enumerator was not told of their end
+
+	// en is the enumerator where it was restored. It belongs to discover.
+	en operator.Enumerator
 
 	finished struct {
 		sync.Mutex
@@ -38,7 +53,7 @@ type alignment struct {
 	told  flow.Time
 }
 
-func (s *Scheduler) addSource(c *graph.Chain) error {
+func (a *attempt) addSource(c *graph.Chain) error {
 	op := c.Head()
 	impl, err := implOf(op)
 	if err != nil {
@@ -51,13 +66,13 @@ func (s *Scheduler) addSource(c *graph.Chain) error {
 	if impl.Source.Assign == operator.AssignSpread {
 		policy = split.Spread
 	}
-	s.sources[op.ID] = &source{s: s, op: op, chain: c, assigner: split.New(policy, c.Parallelism),
-		found: map[split.ID]operator.Split{}, waiting: map[int]bool{}, wake: make(chan struct{}, 1)}
+	a.sources[op.ID] = &source{a: a, s: a.s, op: op, chain: c, assigner: split.New(policy, c.Parallelism),
+		found: map[split.ID]operator.Split{}, waiting: map[int]bool{}, untold: map[string]struct{}{}, wake: make(chan struct{}, 1)}
 	if group := impl.Source.AlignGroup; group != "" {
-		al := s.aligned[group]
+		al := a.aligned[group]
 		if al == nil {
 			al = &alignment{times: map[api.Task]flow.Time{}, told: flow.MinTime}
-			s.aligned[group] = al
+			a.aligned[group] = al
 		}
 		for sub := range c.Parallelism {
 			al.times[api.Task{Chain: string(c.ID), Subtask: sub}] = flow.MinTime
@@ -66,25 +81,28 @@ func (s *Scheduler) addSource(c *graph.Chain) error {
 	return nil
 }
 
-// sourceState follows the source tasks: the first that runs starts discovery.
+// sourceState follows the source tasks: one that has ended holds nobody back.
 func (s *Scheduler) sourceState(id flow.TaskID, st api.State) {
-	src := s.sources[flow.OperatorID(id.Chain)]
-	if src == nil {
-		return
-	}
-	switch st {
-	case api.Running:
-		first := true
-		for sub := range src.chain.Parallelism {
-			first = first && !src.assigner.Live(sub)
-		}
-		src.register(id.Subtask)
-		if first {
-			s.side.Add(1)
-			go src.discover(s.ctx)
-		}
-	case api.Drained, api.Finished, api.Failed, api.Cancelled:
+	if s.cur.sources[flow.OperatorID(id.Chain)] != nil && st >= api.Drained {
 		s.alignTo(apiTask(id), flow.MaxTime)
+	}
+}
+
+// begin starts to assign splits and to look for them: all tasks run.
+func (src *source) begin() {
+	src.begun = true
+	for sub := range src.chain.Parallelism {
+		src.register(sub)
+	}
+	for sub := range src.chain.Parallelism {
+		if src.waiting[sub] {
+			src.do(src.assigner.Request(sub))
+		}
+	}
+	src.tellWaiting()
+	if !src.done {
+		src.a.side.Add(1)
+		go src.discover(src.a.ctx)
 	}
 }
 
@@ -96,24 +114,21 @@ func (src *source) register(subtask int) {
 
 // discover runs the enumerator until it is done or the job ends.
 func (src *source) discover(ctx context.Context) {
-	defer src.s.side.Done()
-	impl, _ := implOf(src.op)
+	defer src.a.side.Done()
 	fail := func(what string, err error) {
 		if ctx.Err() == nil {
-			src.s.post(func() { src.s.failJob(src.op, what, err) })
+			src.a.post(func() { src.s.failJob(src.op, what, err) })
 		}
 	}
-	var en operator.Enumerator
-	err := guard(func() (err error) { en, err = impl.Source.Enumerator(); return err })
-	if err != nil {
-		fail("finding input", err)
-		return
-	}
-	defer func() {
-		if err := guard(en.Close); err != nil {
-			src.s.opt.Log.Warn("closing enumerator", "operator", src.op.Name, "err", err)
+	en := src.en
+	if en == nil {
+		var err error
+		if en, err = src.newEnumerator(); err != nil {
+			fail("finding input", err)
+			return
 		}
-	}()
+	}
+	defer src.closeEnumerator(en)
 	for {
 		var d operator.Discovery
 		err := guard(func() (err error) { d, err = en.Discover(ctx); return err })
@@ -121,7 +136,15 @@ func (src *source) discover(ctx context.Context) {
 			fail("finding input", err)
 			return
 		}
-		src.s.post(func() { src.discovered(d) })
+		at, err := src.save(en)
+		if err != nil {
+			fail("saving what was found", err)
+			return
+		}
+		src.a.post(func() {
+			src.enumerator = at
+			src.discovered(d)
+		})
 		if d.Done {
 			return
 		}
@@ -130,6 +153,51 @@ func (src *source) discover(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (src *source) newEnumerator() (en operator.Enumerator, err error) {
+	impl, err := implOf(src.op)
+	if err != nil {
+		return nil, err
+	}
+	err = guard(func() (err error) { en, err = impl.Source.Enumerator(); return err })
+	return en, err
+}
+
+func (src *source) closeEnumerator(en operator.Enumerator) {
+	if err := guard(en.Close); err != nil {
+		src.s.opt.Log.Warn("closing enumerator", "operator", src.op.Name, "err", err)
+	}
+}
+
+// save asks the enumerator for its snapshot, where one is wanted.
+func (src *source) save(en operator.Enumerator) (data []byte, err error) {
+	if src.s.opt.Storage == nil {
+		return nil, nil
+	}
+	err = guard(func() (err error) { data, err = en.Snapshot(); return err })
+	if err == nil && data == nil {
+		data = []byte{} // it did return a snapshot
+	}
+	return data, err
+}
+
+// tell tells the enumerator what was read to its end.
+func (src *source) tell(en operator.Enumerator, ids []string) error {
+	if err := guard(func() error { en.Finished(ids); return nil }); err != nil {
+		return err
+	}
+	at, err := src.save(en)
+	if err != nil {
+		return err
+	}
+	src.a.post(func() {
+		src.enumerator = at
+		for _, id := range ids {
+			delete(src.untold, id)
+		}
+	})
+	return nil
 }
 
 // pause waits until it is time to look again, and tells what was read meanwhile. It
@@ -149,7 +217,7 @@ func (src *source) pause(ctx context.Context, en operator.Enumerator, after time
 			return nil
 		case <-src.wake:
 			if ids := src.takeFinished(); len(ids) > 0 {
-				if err := guard(func() error { en.Finished(ids); return nil }); err != nil {
+				if err := src.tell(en, ids); err != nil {
 					return err
 				}
 			}
@@ -174,12 +242,17 @@ func (src *source) takeFinished() []string {
 func (src *source) discovered(d operator.Discovery) {
 	ids := make([]split.ID, 0, len(d.Splits))
 	for _, sp := range d.Splits {
-		src.found[split.ID(sp.ID)] = sp
-		ids = append(ids, split.ID(sp.ID))
+		id := split.ID(sp.ID)
+		if src.assigner.Known(id) {
+			continue // its position may be further on than the one that was found now
+		}
+		src.found[id] = sp
+		ids = append(ids, id)
 	}
 	src.looked = true
 	src.do(src.assigner.Found(ids...))
 	if d.Done {
+		src.done = true
 		src.do(src.assigner.NoMore())
 	}
 	src.tellWaiting()
@@ -205,10 +278,11 @@ func (src *source) do(acts []split.Action) {
 		delete(src.found, a.Split)
 		m := to[a.Subtask]
 		if m == nil {
-			m = &api.AddSplits{Attempt: s.attempt(), Task: src.task(a.Subtask), Operator: string(src.op.ID)}
+			m = &api.AddSplits{Attempt: src.a.id(), Task: src.task(a.Subtask), Operator: string(src.op.ID)}
 			to[a.Subtask] = m
 			adds = append(adds, m)
 		}
+		src.untold[sp.ID] = struct{}{}
 		m.Splits = append(m.Splits, api.Split{ID: sp.ID, Data: sp.Data, Size: sp.Size})
 	}
 	for _, m := range adds {
@@ -217,7 +291,7 @@ func (src *source) do(acts []split.Action) {
 	for _, a := range acts {
 		if a, ok := a.(split.NoMore); ok {
 			delete(src.waiting, a.Subtask)
-			s.worker.NoMoreSplits(&api.NoMoreSplits{Attempt: s.attempt(), Task: src.task(a.Subtask), Operator: string(src.op.ID)})
+			s.worker.NoMoreSplits(&api.NoMoreSplits{Attempt: src.a.id(), Task: src.task(a.Subtask), Operator: string(src.op.ID)})
 		}
 	}
 }
@@ -231,19 +305,30 @@ func (src *source) tellWaiting() {
 		return
 	}
 	for sub := range src.waiting {
-		src.s.worker.NoSplitYet(&api.NoSplitYet{Attempt: src.s.attempt(), Task: src.task(sub), Operator: string(src.op.ID)})
+		src.s.worker.NoSplitYet(&api.NoSplitYet{Attempt: src.a.id(), Task: src.task(sub), Operator: string(src.op.ID)})
 		delete(src.waiting, sub)
 	}
+}
+
+// source is the current attempt's source of that operator, nil where there is none.
+func (s *Scheduler) source(attempt uint64, op string) *source {
+	if !s.current(attempt) {
+		return nil
+	}
+	return s.cur.sources[flow.OperatorID(op)]
 }
 
 // RequestSplit gives a subtask one more split, when there is one.
 func (s *Scheduler) RequestSplit(m *api.RequestSplit) {
 	s.post(func() {
-		src := s.sources[flow.OperatorID(m.Operator)]
-		if src == nil || !s.current(m.Attempt) {
+		src := s.source(m.Attempt, m.Operator)
+		if src == nil {
 			return
 		}
 		src.waiting[m.Task.Subtask] = true
+		if !src.begun {
+			return
+		}
 		src.do(src.assigner.Request(m.Task.Subtask))
 		src.tellWaiting()
 	})
@@ -252,8 +337,8 @@ func (s *Scheduler) RequestSplit(m *api.RequestSplit) {
 // FinishedSplit notes that a split was read to its end.
 func (s *Scheduler) FinishedSplit(m *api.FinishedSplit) {
 	s.post(func() {
-		src := s.sources[flow.OperatorID(m.Operator)]
-		if src == nil || !s.current(m.Attempt) {
+		src := s.source(m.Attempt, m.Operator)
+		if src == nil {
 			return
 		}
 		src.finished.Lock()
@@ -278,7 +363,7 @@ func (s *Scheduler) SourceWatermark(m *api.SourceWatermark) {
 
 // alignTo notes a subtask's time and tells its group when its least time moved.
 func (s *Scheduler) alignTo(t api.Task, at flow.Time) {
-	for group, al := range s.aligned {
+	for group, al := range s.cur.aligned {
 		if _, member := al.times[t]; !member {
 			continue
 		}
@@ -289,7 +374,94 @@ func (s *Scheduler) alignTo(t api.Task, at flow.Time) {
 		}
 		if least != al.told {
 			al.told = least
-			s.worker.Align(&api.Align{Attempt: s.attempt(), Group: group, Time: int64(least)})
+			s.worker.Align(&api.Align{Attempt: s.cur.id(), Group: group, Time: int64(least)})
 		}
 	}
+}
+
+// snapshot is what a later attempt needs to go on from this instant.
+func (src *source) snapshot() checkpoint.SourceSnapshot {
+	out := checkpoint.SourceSnapshot{Operator: string(src.op.ID), Done: src.done}
+	if !src.done {
+		// An enumerator that has found everything is not asked again.
+		out.Enumerator = src.enumerator
+		out.Assigned = slices.Sorted(maps.Keys(src.untold))
+	}
+	for _, id := range src.assigner.Queued() {
+		sp := src.found[id]
+		out.Unassigned = append(out.Unassigned, checkpoint.AppendSplit(nil, &checkpoint.SavedSplit{ID: sp.ID, Data: sp.Data, Size: sp.Size}))
+	}
+	return out
+}
+
+// restoredSource is what a source starts from.
+type restoredSource struct {
+	checkpoint.SourceRestore
+	src    *source
+	splits []operator.Split
+	en     operator.Enumerator // nil where everything is found
+}
+
+// drop lets go of a source that will not be restored after all.
+func (r *restoredSource) drop() {
+	if r.en != nil {
+		r.src.closeEnumerator(r.en)
+	}
+}
+
+// restore takes in what an earlier attempt left. Nothing is assigned yet: no
+// subtask is there.
+func (src *source) restore(r *restoredSource) {
+	src.enumerator, src.done, src.en = r.Enumerator, r.Done, r.en
+	ids := make([]split.ID, 0, len(r.splits))
+	for _, sp := range r.splits {
+		src.found[split.ID(sp.ID)] = sp
+		ids = append(ids, split.ID(sp.ID))
+	}
+	src.do(src.assigner.Found(ids...))
+	if r.Done {
+		src.looked = true
+		src.do(src.assigner.NoMore())
+	}
+}
+
+// restoreSource makes the enumerator of a source that was restored, and tells it
+// what its readers have finished. It runs beside the loop.
+func (src *source) restoreSource(r checkpoint.SourceRestore) (*restoredSource, error) {
+	out := &restoredSource{SourceRestore: r, src: src}
+	for _, b := range r.Splits {
+		sp, err := checkpoint.DecodeSplit(b)
+		if err != nil {
+			return nil, err
+		}
+		out.splits = append(out.splits, operator.Split{ID: sp.ID, Data: sp.Data, Size: sp.Size})
+	}
+	if r.Done {
+		return out, nil
+	}
+	en, err := src.newEnumerator()
+	if err != nil {
+		return nil, err
+	}
+	err = guard(func() error {
+		if len(r.Enumerator) > 0 {
+			if err := en.Restore(r.Enumerator); err != nil {
+				return err
+			}
+		}
+		if len(r.Finished) > 0 {
+			en.Finished(r.Finished)
+		}
+		return nil
+	})
+	var at []byte
+	if err == nil {
+		at, err = src.save(en)
+	}
+	if err != nil {
+		src.closeEnumerator(en)
+		return nil, err
+	}
+	out.Enumerator, out.en = at, en
+	return out, nil
 }

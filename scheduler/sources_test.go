@@ -57,15 +57,16 @@ func newHarbour(t *testing.T, parallelism int, a operator.Assign) *harbour {
 	}
 	w := &scribe{}
 	s.worker = w
-	s.ctx = context.Background()
-	return &harbour{s, w, s.sources["src"]}
+	s.cur.ctx = context.Background()
+	s.cur.sources["src"].begun = true
+	return &harbour{s, w, s.cur.sources["src"]}
 }
 
 // live notes that a subtask runs.
 func (h *harbour) live(subtask int) { h.src.register(subtask) }
 
 func (h *harbour) request(subtask int) {
-	h.RequestSplit(&api.RequestSplit{Attempt: h.attempt(), Operator: "src", Task: api.Task{Chain: "src", Subtask: subtask}})
+	h.RequestSplit(&api.RequestSplit{Attempt: h.cur.id(), Operator: "src", Task: api.Task{Chain: "src", Subtask: subtask}})
 	for _, f := range h.take() {
 		f()
 	}

@@ -175,6 +175,9 @@ func (a *Assigner) SubtaskLost(subtask int) []Action {
 	return a.assign()
 }
 
+// Known reports whether the split was found before.
+func (a *Assigner) Known(id ID) bool { return a.splits[id] != nil }
+
 // Done reports whether NoMore was said and all splits are finished.
 func (a *Assigner) Done() bool { return a.noMore && a.open == 0 }
 

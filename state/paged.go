@@ -56,11 +56,13 @@ type Paged interface {
 	Entries() int64
 	// Changed is how many entries have changed since the last Cut, about.
 	Changed() int
-	// Cut freezes what has changed since the last Cut, without going through it.
+	// Cut freezes what has changed since the last Cut, without going through it. The
+	// last Cut has been drained; the one before it has settled.
 	Cut(put Put)
 	// Drain gives about n of the frozen entries to put; done when none is left.
 	Drain(n int) (done bool)
-	// Settled says that all that was put is on disk.
+	// Settled says that all that was put at one Cut is on disk: the earliest that has
+	// not settled.
 	Settled()
 	// Evict lets go of about n bytes of entries that are on disk as they are, those
 	// that were not used lately first. It returns how many bytes it freed, also

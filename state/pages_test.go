@@ -15,10 +15,9 @@ import (
 
 // mapDisk is a disk that is a Go map: what has been put is on it when a test says so.
 type mapDisk struct {
-	m      map[string]string // key group, key
-	flying []func()
-	room   bool
-	err    error
+	m    map[string]string // key group, key
+	room bool
+	err  error
 }
 
 func diskKey(g flow.KeyGroup, key []byte) string { return fmt.Sprintf("%05d", g) + string(key) }
@@ -43,7 +42,8 @@ func (d *mapDisk) Scan(g flow.KeyGroup, prefix, from []byte, f func(key, value [
 func (d *mapDisk) Room(int64) bool { return d.room }
 func (d *mapDisk) Fail(err error)  { d.err = err }
 
-func (d *mapDisk) put(seen map[string]bool) Put {
+func (d *mapDisk) put(flying *[]func()) Put {
+	seen := map[string]bool{}
 	return func(g flow.KeyGroup, key, value []byte) {
 		k, v := diskKey(g, key), string(value)
 		if seen[k] {
@@ -51,19 +51,11 @@ func (d *mapDisk) put(seen map[string]bool) Put {
 		}
 		seen[k] = true
 		if value == nil {
-			d.flying = append(d.flying, func() { delete(d.m, k) })
+			*flying = append(*flying, func() { delete(d.m, k) })
 		} else {
-			d.flying = append(d.flying, func() { d.m[k] = v })
+			*flying = append(*flying, func() { d.m[k] = v })
 		}
 	}
-}
-
-// land brings all that was put to the disk.
-func (d *mapDisk) land() {
-	for _, f := range d.flying {
-		f()
-	}
-	d.flying = nil
 }
 
 // TestPages runs random calls on cells in front of a disk, in lockstep with a map,
@@ -93,16 +85,21 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 		all := flow.KeyGroupRange{End: 4}
 		c.Mount(Mount{Disk: d, MaxParallelism: 4, KeyGroups: all})
 		model := map[K][]int{}
-		var want map[K][]int // at the cut under way
-		drained := false
-		finish := func() {
-			if want == nil {
+		type cut struct {
+			want   map[K][]int
+			flying []func()
+		}
+		var cuts []*cut // that have not settled
+		drained := true // all of them
+		settle := func() {
+			if len(cuts) == 0 || len(cuts) == 1 && !drained {
 				return
 			}
-			for !c.Drain(3) {
+			want := cuts[0].want
+			for _, f := range cuts[0].flying {
+				f()
 			}
-			drained = true
-			d.land()
+			cuts = cuts[1:]
 			c.Settled()
 			got := map[K][]int{}
 			for g := range all.End {
@@ -122,7 +119,11 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				rt.Fatalf("the disk has\n%v, want\n%v", got, want)
 			}
-			want, drained = nil, false
+		}
+		drain := func() {
+			for !drained {
+				drained = c.Drain(3)
+			}
 		}
 		for i := range rapid.IntRange(0, 300).Draw(rt, "calls") {
 			k := keys.Draw(rt, "k")
@@ -151,20 +152,20 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 				}
 				delete(model, k)
 			case "cut":
-				finish()
-				want = map[K][]int{}
+				drain()
+				for len(cuts) > 1 {
+					settle()
+				}
+				z := &cut{want: map[K][]int{}}
 				for k, v := range model {
-					want[k] = slices.Clone(v)
+					z.want[k] = slices.Clone(v)
 				}
-				c.Cut(d.put(map[string]bool{}))
+				cuts, drained = append(cuts, z), false
+				c.Cut(d.put(&z.flying))
 			case "drain":
-				if want != nil && c.Drain(rapid.IntRange(1, 40).Draw(rt, "n")) {
-					drained = true
-				}
+				drained = c.Drain(rapid.IntRange(1, 40).Draw(rt, "n"))
 			case "settle":
-				if drained {
-					finish()
-				}
+				settle()
 			case "evict":
 				c.Evict(rapid.Int64Range(0, 5000).Draw(rt, "bytes"))
 				d.room = rapid.Bool().Draw(rt, "room")
@@ -186,7 +187,10 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 			}
 			checkTable(rt, &c.t, c.t.n)
 		}
-		finish()
+		drain()
+		for len(cuts) > 0 {
+			settle()
+		}
 		if d.err != nil {
 			rt.Fatal(d.err)
 		}

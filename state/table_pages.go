@@ -16,8 +16,9 @@ import (
 //
 // There are two dirty bits that take turns: a Cut exchanges them and so freezes
 // everything that is dirty, without looking at it. The same goes for the bits of
-// what is in flight; they are not taken away by Settled, but mean nothing from then
-// on, until two cuts later.
+// what is in flight, so that one cut can be drained while the one before it has not
+// settled; they are not taken away by Settled, but mean nothing from then on, until
+// two cuts later.
 type mark uint8
 
 const (
@@ -48,7 +49,8 @@ type pages[K, N comparable, V any] struct {
 	form paging[K, N, V]
 
 	cur, old mark // dirty bits of this epoch, and of what is frozen: 0 if nothing is
-	flying   mark // flight bit of the cut that has not settled
+	flying   mark // flight bits of the cuts that have not settled
+	last     mark // flight bit of the last cut
 	put      Put
 	total    int64 // entries, here and on disk
 	hidden   int   // slots with gone
@@ -264,10 +266,11 @@ func (t *table[K, N, V]) eachOnDisk(f func(h flow.Hash, e *slot[K, N, V]) bool) 
 // freeze begins a cut.
 func (t *table[K, N, V]) freeze(put Put) {
 	pg := t.pages
-	if pg.old != 0 || pg.flying != 0 {
-		panic("state: a cut before the last has settled")
+	if pg.old != 0 || pg.flying&(pg.cur<<2) != 0 {
+		panic("state: a cut before the last is drained, or the one before it has settled")
 	}
-	pg.old, pg.flying = pg.cur, pg.cur<<2
+	pg.old, pg.last = pg.cur, pg.cur<<2
+	pg.flying |= pg.last
 	pg.cur ^= dirty
 	pg.put = put
 	pg.dirtied = 0
@@ -290,7 +293,7 @@ func (t *table[K, N, V]) give(s *segment[K, N, V], i uint64) {
 		pg.sample(e)
 		m |= onDisk
 	}
-	s.marks[i] = m&^(pg.old|flight) | pg.flying
+	s.marks[i] = m&^(pg.old|flight) | pg.last
 }
 
 // giveNow puts a frozen entry that is about to change.
@@ -371,12 +374,18 @@ func (t *table[K, N, V]) nextSegment() bool {
 	return false
 }
 
-// settled says that what was put is on disk.
+// settled says that what was put at the earliest cut that has not settled is on
+// disk.
 func (t *table[K, N, V]) settled() {
-	if t.pages.old != 0 {
+	pg := t.pages
+	if pg.flying != pg.last {
+		pg.flying &= pg.last
+		return
+	}
+	if pg.old != 0 {
 		panic("state: settled before it is drained")
 	}
-	t.pages.flying = 0
+	pg.flying = 0
 }
 
 // makeRoom lets entries of a full segment go instead of having it grow, if there

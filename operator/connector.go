@@ -250,7 +250,7 @@ type Writer[T any] interface {
 	// cannot fail for lack of data. It returns what the committer needs, nil where
 	// there is nothing to commit.
 	Prepare(b flow.Barrier) ([]byte, error)
-	// Tick is called at a time asked for with WakeAt.
+	// Tick is called at a time asked for with WakeAt, and once after a restore.
 	Tick(now flow.Time) error
 	Close() error
 }

@@ -38,7 +38,8 @@ type Operator interface {
 	// Barrier ends an epoch: what the operator holds back is sent or made part of
 	// its snapshot. It returns what the sink has prepared, nil for others.
 	Barrier(b flow.Barrier) ([]byte, error)
-	// ProcessingTime is called at or after the time asked for by Task.WakeAt.
+	// ProcessingTime is called at or after the time asked for by Task.WakeAt, and once
+	// after a restore.
 	ProcessingTime(now flow.Time) error
 	// EndInput tells that a port will bring no more records. It comes after the
 	// watermark flow.MaxTime if the input ended by itself.

@@ -145,7 +145,16 @@ func (t *Task) keep(n *node) ([]checkpoint.OperatorState, error) {
 
 // giveBack hands the operators what was kept, as it was dealt out anew. Splits of
 // sources are not among it: they come from the job's side.
+//
+// Then all operators are called as if they had asked for this moment: when they had
+// asked to be called is not part of a snapshot.
 func (t *Task) giveBack() error {
+	if t.cfg.Restored != 0 {
+		t.nextWake = t.cfg.Now()
+		for _, n := range t.nodes {
+			n.wakeAt = t.nextWake
+		}
+	}
 	if t.cfg.Restore == nil {
 		return nil
 	}

@@ -460,7 +460,7 @@ func TestOperatorStateIsKept(t *testing.T) {
 		r := restore(t, "source")
 		r.put(0, 0, 1)
 		r.run()
-		r.want("source open; b open; source restore k 1; source restore l 2; running; source receive [1]; b receive [1]; out [1]")
+		r.want("source open; b open; source restore k 1; source restore l 2; running; source time 0; b time 0; source receive [1]; b receive [1]; out [1]")
 		if k.Restored != 4 {
 			t.Errorf("restored from %d", k.Restored)
 		}

@@ -338,6 +338,7 @@ func TestJobIsRestored(t *testing.T) {
 				r := newRestoring(t, st)
 				a := r.start(t, 2)
 				r.source.set(120)
+				synctest.Wait()
 				r.epoch(a, 1)
 				r.source.set(333)
 				r.epoch(a, 2)

@@ -34,6 +34,7 @@ type Recorder[T any] struct {
 	summer *Summer[T] // nil where only records are counted
 	count  Count
 	data   []byte
+	err    error // the first; nothing is added behind it
 }
 
 // NewRecorder makes a Recorder, which adds up hashes too where it is told to. The
@@ -50,20 +51,20 @@ func NewRecorder[T any](hashes bool) (*Recorder[T], error) {
 	return r, nil
 }
 
-// Add copies a batch. With an error, of a record's own encoding, nothing was added.
-func (r *Recorder[T]) Add(b *flow.Batch[T]) (err error) {
+// Add copies a batch. Finish tells of a record that could not be encoded.
+func (r *Recorder[T]) Add(b *flow.Batch[T]) {
+	if r.err == nil {
+		r.err = r.add(b)
+	}
+}
+
+func (r *Recorder[T]) add(b *flow.Batch[T]) (err error) {
 	n := Count{Records: int64(len(b.Values))}
 	if r.summer != nil {
 		if n, err = r.summer.Batch(b); err != nil {
 			return err
 		}
 	}
-	whole := len(r.data)
-	defer func() {
-		if err != nil {
-			r.data = r.data[:whole]
-		}
-	}()
 	defer encodeError(&err)
 	if len(r.data) == 0 {
 		if r.data, err = appendInFlightHeader(r.data, r.codec.Schema()); err != nil {
@@ -118,13 +119,14 @@ func appendInFlightHeader(data []byte, s codec.Schema) ([]byte, error) {
 // Size is the number of bytes so far.
 func (r *Recorder[T]) Size() int { return len(r.data) }
 
-// Finish returns what was added. The Recorder is not to be used any more.
-func (r *Recorder[T]) Finish() InFlight {
-	if len(r.data) == 0 {
-		return InFlight{}
+// Finish returns what was added, or why that is not all. The Recorder is not to be
+// used any more.
+func (r *Recorder[T]) Finish() (InFlight, error) {
+	if r.err != nil || len(r.data) == 0 {
+		return InFlight{}, r.err
 	}
 	end := make([]byte, 16)
 	binary.LittleEndian.PutUint64(end[8:], uint64(r.count.Records))
 	binary.LittleEndian.PutUint32(end[4:], crc32.Checksum(end[8:], castagnoli))
-	return InFlight{Count: r.count, Data: append(r.data, end...)}
+	return InFlight{Count: r.count, Data: append(r.data, end...)}, nil
 }

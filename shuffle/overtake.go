@@ -16,7 +16,7 @@ type Overtaken interface {
 	Log(channel int) error
 	// Take ends the log of a channel and returns it, with a copy of the batches that
 	// are queued before the barrier of e. These are handed over later as if nothing
-	// had happened.
+	// had happened. The error is that of a record which cannot be encoded.
 	Take(channel int, e flow.Epoch) (InFlight, error)
 	// Logged is the number of bytes in all logs that have not been taken.
 	Logged() int

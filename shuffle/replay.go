@@ -2,6 +2,7 @@ package shuffle
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -178,7 +179,8 @@ func (r *Replay[T]) filter() error {
 	}
 	b := &r.batch
 	if len(b.Hashes) == 0 {
-		return r.corrupt("the frame before has no hashes of keys to divide its records by")
+		return errors.New("shuffle: records in flight have no hashes of their keys to divide them by: they were under way to an " +
+			"input that was not divided by key; start from an aligned epoch or a savepoint")
 	}
 	n := 0
 	for i, h := range b.Hashes {

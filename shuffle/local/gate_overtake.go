@@ -48,11 +48,9 @@ func (g *Gate[T]) Take(channel int, e flow.Epoch) (shuffle.InFlight, error) {
 	// They are encoded without the lock. Nobody else takes them off the queue or
 	// writes to them.
 	for _, b := range g.before(channel, e) {
-		if err := log.Add(b); err != nil {
-			return shuffle.InFlight{}, err
-		}
+		log.Add(b)
 	}
-	return log.Finish(), nil
+	return log.Finish()
 }
 
 // before is the batches that are queued before the barrier of e.

@@ -57,20 +57,26 @@ type cellsLoader[K, N comparable, V any] struct {
 }
 
 func (l *cellsLoader[K, N, V]) Load(g flow.KeyGroup, key, value []byte) error {
+	_, err := l.load(g, key, value)
+	return err
+}
+
+// load returns where the value now is.
+func (l *cellsLoader[K, N, V]) load(g flow.KeyGroup, key, value []byte) (*V, error) {
 	h, k, n, err := l.f.decodeKey(key, g, l.max)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var v V
 	if err := l.f.decodeValue(value, &v); err != nil {
-		return err
+		return nil, err
 	}
 	p, fresh := l.c.t.ref(h, k, n)
 	if !fresh {
-		return l.f.corrupt("key", errTwice)
+		return nil, l.f.corrupt("key", errTwice)
 	}
 	*p = v
-	return nil
+	return p, nil
 }
 
 func (l *cellsLoader[K, N, V]) Done() {}

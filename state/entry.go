@@ -1,7 +1,6 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"unsafe"
@@ -19,7 +18,17 @@ type format[K, N comparable, V any] struct {
 	key   *codec.Codec[K]
 	ns    *codec.Codec[N]
 	value *codec.Codec[V]
+
+	// open finds how to read values that were written with some schema, where there
+	// is more to it than fields by name; see [Options].
+	open func(written codec.Schema) (decodeFunc[V], error)
+	// decode is what open found, in the format of a loader.
+	decode decodeFunc[V]
 }
+
+// decodeFunc reads one value from the start of src and returns what is behind it.
+// It returns errExpired for a value that is no longer there.
+type decodeFunc[V any] func(src []byte, v *V) (rest []byte, err error)
 
 // newFormat refuses types that cannot be hashed or encoded, naming the state.
 func newFormat[K, N comparable, V any](d Descriptor) (f format[K, N, V], err error) {
@@ -60,23 +69,31 @@ func (f format[K, N, V]) reading(written Schema) (format[K, N, V], error) {
 		return f, fmt.Errorf("%w: %s was a %s; give the new one another name", ErrIncompatible, f.desc, written.Kind)
 	}
 	own := f.schema()
-	if err := errors.Join(
-		adapt(&f.key, own.Key, written.Key, "key"),
-		adapt(&f.ns, own.Namespace, written.Namespace, "namespace"),
-		adapt(&f.value, own.Value, written.Value, "value"),
-	); err != nil {
-		return f, fmt.Errorf("%w: %s: %w", ErrIncompatible, f.desc, err)
+	errs := []error{
+		adapt(&f.key, own.Key, written.Key, "key", codec.ForKey),
+		adapt(&f.ns, own.Namespace, written.Namespace, f.desc.Kind.part(), codec.ForPart),
+	}
+	if f.open == nil {
+		errs = append(errs, adapt(&f.value, own.Value, written.Value, "value", codec.ForValue))
+	} else {
+		var err error
+		if f.decode, err = f.open(written.Value); err != nil {
+			errs = append(errs, labelled("value", err))
+		}
+	}
+	if err := merged(errs); err != nil {
+		return f, fmt.Errorf("%w: %s: %w; %s", ErrIncompatible, f.desc, err, advice)
 	}
 	return f, nil
 }
 
-func adapt[T any](c **codec.Codec[T], own, written codec.Schema, part string) error {
+func adapt[T any](c **codec.Codec[T], own, written codec.Schema, part string, use codec.Use) error {
 	if reflect.DeepEqual(own, written) {
 		return nil
 	}
-	r, err := (*c).Reading(written)
+	r, err := (*c).ReadingFor(written, use)
 	if err != nil {
-		return fmt.Errorf("%s: %w", part, err)
+		return labelled(part, err)
 	}
 	*c = r
 	return nil
@@ -111,7 +128,16 @@ func (f *format[K, N, V]) decodeKey(src []byte, g flow.KeyGroup, maxParallelism 
 }
 
 func (f *format[K, N, V]) decodeValue(src []byte, v *V) error {
-	rest, err := f.value.Decode(src, v)
+	var rest []byte
+	var err error
+	if f.decode != nil {
+		rest, err = f.decode(src, v)
+	} else {
+		rest, err = f.value.Decode(src, v)
+	}
+	if err == errExpired {
+		return err
+	}
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes too many", len(rest))
 	}

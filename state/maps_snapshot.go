@@ -43,7 +43,7 @@ func (m *Maps[K, U, V]) Loader(maxParallelism int, written Schema) (Loader, erro
 	if err != nil {
 		return nil, err
 	}
-	return &mapsLoader[K, U, V]{m: m, f: f, max: maxParallelism}, nil
+	return sparse{&mapsLoader[K, U, V]{m: m, f: f, max: maxParallelism}}, nil
 }
 
 type mapsLoader[K, U comparable, V any] struct {
@@ -61,11 +61,29 @@ func (l *mapsLoader[K, U, V]) Load(g flow.KeyGroup, key, value []byte) error {
 	if err := l.f.decodeValue(value, &v); err != nil {
 		return err
 	}
-	before := l.m.n
-	if l.m.Put(h, k, u, v); l.m.n == before {
+	before := l.m.Entries()
+	if l.m.Put(h, k, u, v); l.m.Entries() == before {
 		return l.f.corrupt("key", errTwice)
 	}
 	return nil
 }
 
 func (l *mapsLoader[K, U, V]) Done() {}
+
+// Mount says that entries which the tables lack may be on a disk.
+func (m *Maps[K, U, V]) Mount(to Mount) { m.p = newMapPages(&m.f, to) }
+
+// Changed is how many entries have changed since the last Cut, about.
+func (m *Maps[K, U, V]) Changed() int { return len(m.p.dirtied) }
+
+// Cut freezes what has changed since the last Cut.
+func (m *Maps[K, U, V]) Cut(put Put) { m.p.freeze(put) }
+
+// Drain gives about n of the frozen entries to put.
+func (m *Maps[K, U, V]) Drain(n int) (done bool) { return m.p.drain(n) }
+
+// Settled says that all that was put is on disk.
+func (m *Maps[K, U, V]) Settled() { m.p.cuts.settled() }
+
+// Evict lets go of about n bytes.
+func (m *Maps[K, U, V]) Evict(n int64) int64 { return m.p.evict(n) }

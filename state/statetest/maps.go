@@ -109,7 +109,7 @@ func (s *mapsSubject) check(t *rapid.T, maxParallelism int, groups flow.KeyGroup
 		s.c.Each(h, k, func(u int, v string) bool { got[k][u] = v; return true })
 		return true
 	})
-	if !reflect.DeepEqual(got, want) || s.c.Entries() != n {
+	if !reflect.DeepEqual(got, want) || s.c.Entries() != int64(n) {
 		t.Fatalf("maps %v (%d)\nwant %v", got, s.c.Entries(), want)
 	}
 }

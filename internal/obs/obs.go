@@ -46,12 +46,19 @@ type Registry struct {
 	}
 }
 
-// Operator registers an instance and returns its counters.
+// Operator registers an instance and returns its counters, all 0. It takes the place
+// of the same subtask of an earlier attempt.
 func (r *Registry) Operator(id, name, kind string, subtask int) *Operator {
 	o := &Operator{ID: id, Name: name, Kind: kind, Subtask: subtask}
 	o.Watermark.Store(math.MinInt64)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for i, was := range r.mu.operators {
+		if was.ID == id && was.Subtask == subtask {
+			r.mu.operators[i] = o
+			return o
+		}
+	}
 	r.mu.operators = append(r.mu.operators, o)
 	return o
 }

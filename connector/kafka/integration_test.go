@@ -53,7 +53,7 @@ func realTopic(t *testing.T, configs map[string]string) (brokers []string, topic
 func TestRealSinkAndSource(t *testing.T) {
 	b, topic := realTopic(t, nil)
 	const n = 50_000
-	w := newWriter(t, kafka.Sink(b, topic, kafka.ToString()))
+	w := newWriter(t, kafka.Sink(b, topic, kafka.ToString(), kafka.AtLeastOnce()))
 	var batch flow.Batch[string]
 	for i := range n {
 		batch.Append(fmt.Sprint(i), flow.Time(i)*1000)
@@ -110,6 +110,61 @@ func TestRealTransactionMarkersAtTheEnd(t *testing.T) {
 	expect(t, source(b, []string{topic}, kafka.EndLatest()), map[string][]string{topic + "/0": {"0"}})
 }
 
+func TestRealExactlyOnce(t *testing.T) {
+	b, topic := realTopic(t, nil)
+	testExactlyOnce(t, b, topic)
+}
+
+func TestRealKills(t *testing.T) {
+	b, topic := realTopic(t, nil)
+	testKills(t, b, topic, 10)
+}
+
+func TestRealZombie(t *testing.T) {
+	b, topic := realTopic(t, nil)
+	testZombie(t, b, topic)
+}
+
+// A transaction that takes longer than the brokers wait is aborted by them, and the
+// epoch is written again.
+func TestRealTransactionTimeout(t *testing.T) {
+	b, topic := realTopic(t, nil)
+	slow := true
+	sink := kafka.Sink(b, topic, kafka.ToString(), kafka.TransactionTimeout(time.Second), kafka.Step(func(s string) error {
+		if s == "flushed" && slow {
+			slow = false
+			// The coordinator looks for transactions that are too old every 10 s.
+			adm := kadm.NewClient(client(t, b))
+			until(t, "the transaction to be aborted", func() bool {
+				d, err := adm.DescribeTransactions(t.Context(), "weir-"+topic+"-out")
+				return err == nil && d["weir-"+topic+"-out"].State == "CompleteAbort"
+			})
+		}
+		return nil
+	}))
+	j := newJob(topic)
+	must(t, j.Start(t.Context(), sink))
+	epoch(t, j, numbers(0, 100)...)
+	j.Stop()
+	if slow {
+		t.Fatal("no transaction was slow")
+	}
+	wantRecords(t, b, topic, numbers(0, 100))
+}
+
+// Readers of committed records, and other writers of the topic, go on while a job
+// stands still in the middle of an epoch.
+func TestRealReadersAreNotHeldUp(t *testing.T) {
+	b, topic := realTopic(t, nil)
+	j := newJob(topic)
+	must(t, j.Start(t.Context(), kafka.Sink(b, topic, kafka.ToString())))
+	epoch(t, j, "1")
+	must(t, j.Write(numbers(1000, 2000)...))
+	produce(t, b, topic, 0, "2")
+	wantRecords(t, b, topic, []string{"1", "2"})
+	j.Stop()
+}
+
 func TestRealOutage(t *testing.T) {
 	b, topic := realTopic(t, nil)
 	w := &wire{}
@@ -155,7 +210,7 @@ func TestRealRestart(t *testing.T) {
 	o.Log = slog.New(l)
 	j := sourcetest.Start(t, source(b, []string{topic}), o, nil)
 	produce(t, b, topic, 0, numbers(0, 100)...)
-	w := newWriter(t, kafka.Sink(b, topic, kafka.ToString(),
+	w := newWriter(t, kafka.Sink(b, topic, kafka.ToString(), kafka.AtLeastOnce(),
 		kafka.Partitioner(func(string, []byte, []byte, int) int { return 0 })))
 	j.Read(50)
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {

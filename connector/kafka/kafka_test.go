@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/weirflow/weir/connector/collect/sinktest"
 	"github.com/weirflow/weir/connector/collect/sourcetest"
 	"github.com/weirflow/weir/connector/kafka"
 	"github.com/weirflow/weir/flow"
@@ -491,7 +492,7 @@ func TestCloseWhileBrokerHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	quick("closing the reader")
-	w := newWriter(t, kafka.Sink(hanging, "a", kafka.ToString()))
+	w := newWriter(t, kafka.Sink(hanging, "a", kafka.ToString(), kafka.AtLeastOnce()))
 	if err := w.Write(&flow.Batch[string]{Values: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +523,7 @@ func TestScram(t *testing.T) {
 
 func newWriter[T any](t *testing.T, s operator.Sink[T]) operator.Writer[T] {
 	t.Helper()
-	w, err := s.Writer(&operator.WriterContext{Context: t.Context(), Log: slog.New(slog.DiscardHandler), Metrics: &obs.Operator{}, Name: "sink"})
+	w, err := s.Writer(&operator.WriterContext{Context: t.Context(), Log: slog.New(slog.DiscardHandler), Metrics: &obs.Operator{}, Name: "sink", Staging: &sinktest.Staging{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -541,7 +542,7 @@ func TestSinkWritesWhatSourceReads(t *testing.T) {
 		User string
 		N    int
 	}
-	sink := kafka.Sink(b, "out", kafka.ToJSON(func(c click) []byte { return []byte(c.User) }), kafka.Buffer(4096))
+	sink := kafka.Sink(b, "out", kafka.ToJSON(func(c click) []byte { return []byte(c.User) }), kafka.Buffer(4096), kafka.AtLeastOnce())
 	if sink.Info().Guarantee != "at-least-once" {
 		t.Error(sink.Info())
 	}
@@ -588,19 +589,20 @@ func TestSinkErrors(t *testing.T) {
 		return err
 	}
 	for _, c := range []struct {
-		sink operator.Sink[string]
-		want string
+		topic  string
+		encode kafka.Encoder[string]
+		want   string
 	}{
-		{kafka.Sink(b, "nowhere", kafka.ToString()), `topic "nowhere" does not exist`},
-		{kafka.Sink(b, "", kafka.ToString()), "neither the sink nor the message names a topic"},
-		{kafka.Sink(b, "out", func(string) (kafka.Message, error) { return kafka.Message{}, errors.New("no code") }), "encoding record 1 of this subtask: user failure"},
-		{kafka.Sink(b, "out", func(s string) (kafka.Message, error) {
-			return kafka.Message{Value: make([]byte, 2<<20)}, nil
-		}), `topic "out": a record of 2097152 bytes is too large`},
+		{"nowhere", kafka.ToString(), `topic "nowhere" does not exist`},
+		{"", kafka.ToString(), "neither the sink nor the message names a topic"},
+		{"out", func(string) (kafka.Message, error) { return kafka.Message{}, errors.New("no code") }, "encoding record 1 of this subtask: user failure"},
+		{"out", func(string) (kafka.Message, error) { return kafka.Message{Value: make([]byte, 2<<20)}, nil }, `topic "out": a record of 2097`},
 	} {
-		err := prepare(c.sink, "v")
-		if err == nil || !strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "no code") {
-			t.Errorf("got %v, want %q", err, c.want)
+		for _, opts := range [][]kafka.SinkOption{nil, {kafka.AtLeastOnce()}} {
+			err := prepare(kafka.Sink(b, c.topic, c.encode, opts...), "v")
+			if err == nil || !strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "no code") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
 		}
 	}
 	if _, err := kafka.Sink[string](b, "out", nil).Writer(nil); err == nil {
@@ -612,7 +614,7 @@ func TestSinkOutage(t *testing.T) {
 	t.Parallel()
 	b := cluster(t, "out")
 	w := &wire{}
-	wr := newWriter(t, kafka.Sink(b, "out", kafka.ToString(), kafka.Dialer(w.dial), kafka.Outage(2*time.Second),
+	wr := newWriter(t, kafka.Sink(b, "out", kafka.ToString(), kafka.AtLeastOnce(), kafka.Dialer(w.dial), kafka.Outage(2*time.Second),
 		kafka.Partitioner(func(string, []byte, []byte, int) int { return 1 })))
 	write := func(v string) error {
 		if err := wr.Write(&flow.Batch[string]{Values: []string{v}}); err != nil {

@@ -23,6 +23,14 @@ const (
 	DefaultOutage = 2 * time.Minute
 	// DefaultDiscovery is how often an unbounded source looks for new partitions.
 	DefaultDiscovery = time.Minute
+	// DefaultMaxMessage is the largest batch that a sink sends, and so the largest
+	// message, in bytes: the default of Kafka's max.message.bytes.
+	DefaultMaxMessage = 1_000_012
+	// DefaultTransaction is how long the brokers wait for the end of a transaction.
+	DefaultTransaction = 5 * time.Minute
+	// DefaultPrefix begins the names of transactions and of the groups that record
+	// epochs.
+	DefaultPrefix = "weir-"
 )
 
 // SourceOption is a setting of a source, SinkOption one of a sink, and Option one
@@ -61,7 +69,16 @@ type sourceOptions struct {
 
 type sinkOptions struct {
 	clientOptions
-	topic string
+	topic       string
+	atLeastOnce bool
+	maxMessage  int32
+	transaction time.Duration
+	prefix      string
+	unknown     Unknown
+
+	testing struct {
+		step func(step string) error // called between the steps of a commit
+	}
 }
 
 // bound is a place in each partition.
@@ -235,6 +252,65 @@ func Partitioner(choose func(topic string, key, value []byte, n int) int) SinkOp
 			return func(r *kgo.Record, n int) int { return choose(topic, r.Key, r.Value, n) }
 		})))
 	})
+}
+
+// AtLeastOnce writes records as they come, not when their epoch is committed. They
+// arrive sooner; after a failure those of the last epoch are written again.
+func AtLeastOnce() SinkOption { return sinkOption(func(o *sinkOptions) { o.atLeastOnce = true }) }
+
+// MaxMessage sets the largest message that is written, in bytes. The default is
+// 1,000,012, the brokers' own; a topic with a larger max.message.bytes takes more.
+func MaxMessage(bytes int) SinkOption {
+	return sinkOption(func(o *sinkOptions) {
+		if bytes < 512 || bytes > 64<<20 {
+			o.refuse("MaxMessage(%d): it must be between 512 bytes and 64 MiB", bytes)
+			return
+		}
+		o.maxMessage = int32(bytes)
+	})
+}
+
+// TransactionTimeout sets how long the brokers wait for the end of an exactly-once
+// sink's transaction before they abort it. All of an epoch is written in one: with
+// large epochs it has to be long enough for that, and it is how long readers are held
+// up at most when the job's host is lost in the middle of one and the job is not
+// started again. The brokers' transaction.max.timeout.ms (15 minutes) bounds it. The
+// default is 5 minutes.
+func TransactionTimeout(d time.Duration) SinkOption {
+	return sinkOption(func(o *sinkOptions) {
+		if d < time.Second || d > 24*time.Hour {
+			o.refuse("TransactionTimeout(%v): it must be between a second and a day", d)
+		}
+		o.transaction = d
+	})
+}
+
+// TransactionPrefix sets what the names of an exactly-once sink's transactional id
+// and of the group that records its epochs begin with, where access rules ask for
+// it. The job's and the operator's id follow. The default is "weir-". A job that goes
+// on must keep it.
+func TransactionPrefix(prefix string) SinkOption {
+	return sinkOption(func(o *sinkOptions) { o.prefix = prefix })
+}
+
+// Unknown says what an exactly-once sink does with the epoch that a job goes on from
+// when nothing tells whether it was written; see [IfUnknown].
+type Unknown uint8
+
+const (
+	// UnknownFails asks a person. The default.
+	UnknownFails Unknown = iota
+	// UnknownWrites writes the epoch: what was written before comes twice.
+	UnknownWrites
+	// UnknownSkips does not: what was not written is missing.
+	UnknownSkips
+)
+
+// IfUnknown sets what is done when the record of the last written epoch is gone: the
+// topic or the group was deleted, or the job stood still for longer than the brokers
+// keep offsets (offsets.retention.minutes, a week).
+func IfUnknown(u Unknown) SinkOption {
+	return sinkOption(func(o *sinkOptions) { o.unknown = u })
 }
 
 func with(opts ...kgo.Opt) Option {

@@ -17,13 +17,22 @@ import (
 )
 
 // Sink writes to a topic, or to those that the messages name if topic is "".
-// Records are acknowledged by all in-sync replicas before their epoch ends, and
-// are not written twice by repeated requests; after a failure those of the last
+//
+// It is exactly-once: an epoch's records are staged beside the job's checkpoint, and
+// written when the epoch is committed, in one short transaction that also records
+// the epoch, as an offset of a consumer group that is named after the job and the
+// sink. A repeat after a failure finds the epoch there and writes nothing. Readers
+// who want committed records only (isolation.level=read_committed) see each record
+// once, an epoch after it was written at the latest; they wait for no transaction
+// longer than it takes to write one epoch.
+//
+// With [AtLeastOnce] records are written as they come. All in-sync replicas have
+// acknowledged them before their epoch ends, and after a failure those of the last
 // epoch are written again.
 func Sink[T any](brokers []string, topic string, encode Encoder[T], opts ...SinkOption) operator.Sink[T] {
 	s := &sink[T]{encode: encode}
 	s.ensureDefaults(brokers)
-	s.topic = topic
+	s.topic, s.maxMessage, s.transaction, s.prefix = topic, DefaultMaxMessage, DefaultTransaction, DefaultPrefix
 	for _, o := range opts {
 		o.applySink(&s.sinkOptions)
 	}
@@ -43,15 +52,65 @@ func (s *sink[T]) Info() operator.SinkInfo {
 	if s.topic != "" {
 		attrs = append(attrs, graph.Attr{Key: "topic", Value: s.topic})
 	}
-	return operator.SinkInfo{Kind: "kafka", Attrs: attrs, Guarantee: graph.AtLeastOnce}
+	guarantee := graph.ExactlyOnce
+	if s.atLeastOnce {
+		guarantee = graph.AtLeastOnce
+	}
+	return operator.SinkInfo{Kind: "kafka", Attrs: attrs, Guarantee: guarantee}
 }
 
-func (*sink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
+// Committer makes the job's side; there is none with AtLeastOnce.
+func (s *sink[T]) Committer(ctx *operator.CommitterContext) (operator.Committer, error) {
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case s.atLeastOnce:
+		return nil, nil
+	}
+	return newCommitter(&s.sinkOptions, ctx), nil
+}
 
 func (s *sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error) {
-	if s.err != nil {
+	switch {
+	case s.err != nil:
 		return nil, s.err
+	case s.atLeastOnce:
+		return newDirectWriter(s, ctx)
+	case ctx.Staging == nil:
+		return nil, errors.New("kafka: this run has no place to stage records until their epoch is committed; use kafka.AtLeastOnce to write them at once")
 	}
+	return newStageWriter(s, ctx), nil
+}
+
+// encodeOne makes a message of a value. count is the number of those before it.
+func (s *sink[T]) encodeOne(v T, count *int64) (Message, error) {
+	m, err := s.encode(v)
+	*count++
+	if err != nil {
+		return m, fmt.Errorf("kafka: encoding record %d of this subtask: %w", *count, &flow.Failure{Domain: flow.DomainUser, Cause: err})
+	}
+	if m.Topic == "" {
+		if m.Topic = s.topic; m.Topic == "" {
+			return m, fmt.Errorf("kafka: record %d of this subtask: neither the sink nor the message names a topic: %w",
+				*count, &flow.Failure{Domain: flow.DomainUser, Message: "set Message.Topic in the encoder, or give the sink a topic"})
+		}
+	}
+	return m, nil
+}
+
+// messageTime is a message's timestamp in milliseconds; there may be none.
+func messageTime(m *Message, event flow.Time) (milli int64, ok bool) {
+	t := m.Time
+	if t == 0 {
+		t = event
+	}
+	if t == flow.MinTime || t == flow.MaxTime {
+		return 0, false
+	}
+	return int64(t.FloorTo(1000, 0)) / 1000, true
+}
+
+func newDirectWriter[T any](s *sink[T], ctx *operator.WriterContext) (operator.Writer[T], error) {
 	w := &writer[T]{sink: s, task: ctx}
 	w.ctx, w.cancel = context.WithCancelCause(ctx.Context)
 	w.outage = &outage{limit: s.clientOptions.outage, brokers: s.brokers, log: ctx.Log, metrics: ctx.Metrics}
@@ -63,6 +122,7 @@ func (s *sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error
 		kgo.ProducerLinger(0), // batches form while requests are under way
 		kgo.MaxBufferedBytes(s.buffer),
 		kgo.MaxBufferedRecords(1<<30), // the bytes are the bound
+		kgo.ProducerBatchMaxBytes(s.maxMessage),
 		kgo.WithHooks(w.outage),
 	)
 	if err != nil {
@@ -73,7 +133,8 @@ func (s *sink[T]) Writer(ctx *operator.WriterContext) (operator.Writer[T], error
 	return w, nil
 }
 
-// writer hands messages to a producing client of its own.
+// writer is the task's side of an at-least-once sink: it hands messages to a
+// producing client of its own.
 type writer[T any] struct {
 	*sink[T]
 	task    *operator.WriterContext
@@ -89,24 +150,14 @@ type writer[T any] struct {
 func (w *writer[T]) Write(b *flow.Batch[T]) error {
 	records := make([]kgo.Record, b.Len()) // they are the client's until acknowledged
 	for i := range b.Values {
-		m, err := w.encode(b.Values[i])
+		m, err := w.encodeOne(b.Values[i], &w.count)
 		if err != nil {
-			return fmt.Errorf("kafka: encoding record %d of this subtask: %w", w.count+1, &flow.Failure{Domain: flow.DomainUser, Cause: err})
-		}
-		w.count++
-		if m.Topic == "" {
-			if m.Topic = w.topic; m.Topic == "" {
-				return fmt.Errorf("kafka: record %d of this subtask: neither the sink nor the message names a topic: %w",
-					w.count, &flow.Failure{Domain: flow.DomainUser, Message: "set Message.Topic in the encoder, or give the sink a topic"})
-			}
+			return err
 		}
 		r := &records[i]
 		r.Topic, r.Key, r.Value, r.Headers = m.Topic, m.Key, m.Value, m.Headers
-		if m.Time == 0 {
-			m.Time = b.Time(i)
-		}
-		if m.Time != flow.MinTime && m.Time != flow.MaxTime {
-			r.Timestamp = time.UnixMilli(int64(m.Time.FloorTo(1000, 0)) / 1000)
+		if milli, ok := messageTime(&m, b.Time(i)); ok {
+			r.Timestamp = time.UnixMilli(milli)
 		}
 		w.client.Produce(w.ctx, r, w.promise)
 		w.task.Metrics.Bytes.Add(int64(len(m.Key) + len(m.Value)))

@@ -1,0 +1,9 @@
+package kafka
+
+// ErrKilled ends a commit as the death of its process would.
+var ErrKilled = errKilled
+
+// Step is called between the steps of a commit.
+func Step(fn func(step string) error) SinkOption {
+	return sinkOption(func(o *sinkOptions) { o.testing.step = fn })
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/operator"
 )
 
@@ -52,18 +53,23 @@ type caller[In, Q, R, Out any] struct {
 	answer   func(In, R) Out
 	book     book[Q, R, entry[In, Out]] // nil: every record is a question of its own
 
-	out      operator.Output[Out]
-	emit     operator.Emitter[Out]
-	refused  operator.Refusals
-	cursor   operator.Cursor[In]
-	leaving  *entry[In, Out] // whose answer is handled
-	seen     int64           // records of earlier batches
-	order    order[entry[In, Out]]
-	inside   int
-	free     []*ticket[entry[In, Out]]
-	released flow.Time // the watermark that was last let go
-	draining bool
-	failed   error // what drain met while the task yielded
+	out     operator.Output[Out]
+	emit    operator.Emitter[Out]
+	refused operator.Refusals
+	cursor  operator.Cursor[In]
+	leaving *entry[In, Out] // whose answer is handled
+	seen    int64           // records of earlier batches
+	order   order[entry[In, Out]]
+	inside  int
+	free    []*ticket[entry[In, Out]]
+	// oldest and newest are the ends of the chain of all that is inside, as it came.
+	oldest, newest *ticket[entry[In, Out]]
+	item           *codec.Codec[kept[In]] // nil where records cannot be stored
+	kept           [][]byte               // of the last barrier
+	restored       []kept[In]             // yet to be asked again
+	released       flow.Time              // the watermark that was last let go
+	draining       bool
+	failed         error // what drain met while the task yielded
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -108,6 +114,9 @@ func (o *caller[In, Q, R, Out]) Open(ctx *operator.Context) error {
 	o.mail = o.drain
 	o.asked = make(chan *call[Q, R, entry[In, Out]], o.opt.Capacity)
 	o.released = flow.MinTime
+	if c, err := codec.For[kept[In]](); err == nil {
+		o.item = c
+	}
 	o.order = &unordered[entry[In, Out]]{}
 	if o.opt.Ordered {
 		o.order = &ordered[entry[In, Out]]{}
@@ -133,6 +142,14 @@ func describe[In, Out any](e *entry[In, Out]) string {
 
 func (o *caller[In, Q, R, Out]) Receive(b *flow.Batch[In]) error {
 	o.Metrics.RecordsIn.Add(int64(len(b.Values)))
+	if err := o.askAgain(); err != nil {
+		return err
+	}
+	return o.takeAll(b)
+}
+
+// takeAll brings the records of a batch inside, as there is room.
+func (o *caller[In, Q, R, Out]) takeAll(b *flow.Batch[In]) error {
 	now := o.Task.Now()
 	o.cursor.Enter(b)
 	for i, v := range b.Values {
@@ -156,6 +173,7 @@ func (o *caller[In, Q, R, Out]) take(v In, t flow.Time, number int64, now flow.T
 	tk := o.ticket()
 	tk.entry = entry[In, Out]{in: v, time: t, number: number}
 	o.order.add(tk)
+	o.link(tk)
 	o.inside++
 	if o.book != nil {
 		if r, ok := o.book.find(q, now); ok {
@@ -293,6 +311,7 @@ func (o *caller[In, Q, R, Out]) release() error {
 		} else {
 			o.emit.EmitAt(e.out, e.time)
 		}
+		o.unlink(tk)
 		tk.entry = entry[In, Out]{}
 		o.free = append(o.free, tk)
 	}
@@ -344,6 +363,9 @@ func (o *caller[In, Q, R, Out]) ticket() *ticket[entry[In, Out]] {
 
 // Watermark holds t back until the records before it have left.
 func (o *caller[In, Q, R, Out]) Watermark(t flow.Time) (flow.Time, error) {
+	if err := o.askAgain(); err != nil {
+		return o.released, err
+	}
 	if o.order.empty() {
 		o.released = t
 		return t, nil
@@ -353,15 +375,15 @@ func (o *caller[In, Q, R, Out]) Watermark(t flow.Time) (flow.Time, error) {
 }
 
 // Holding reports whether anything is inside.
-func (o *caller[In, Q, R, Out]) Holding() bool { return !o.order.empty() }
-
-// Barrier waits until nothing is inside.
-func (o *caller[In, Q, R, Out]) Barrier(flow.Barrier) ([]byte, error) {
-	return nil, o.wait(o.order.empty)
-}
+func (o *caller[In, Q, R, Out]) Holding() bool { return !o.order.empty() || len(o.restored) > 0 }
 
 // EndInput waits until nothing is inside.
-func (o *caller[In, Q, R, Out]) EndInput(flow.Port) error { return o.wait(o.order.empty) }
+func (o *caller[In, Q, R, Out]) EndInput(flow.Port) error {
+	if err := o.askAgain(); err != nil {
+		return err
+	}
+	return o.wait(o.order.empty)
+}
 
 // Close ends the calls that are under way and waits for their functions to return.
 func (o *caller[In, Q, R, Out]) Close() error {

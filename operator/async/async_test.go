@@ -41,7 +41,7 @@ func TestOrdered(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.watermark(30)
-		d.barrier()
+		d.settle()
 		d.watermark(31)
 		d.want("w1 r30@10 r10@20 r20@15 w18 r1@30 w30 w31")
 		d.close()
@@ -59,7 +59,7 @@ func TestUnordered(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.watermark(30)
-		d.barrier()
+		d.settle()
 		d.want("r10@20 r20@15 r30@10 w15 r1@30 w30")
 		d.close()
 	})
@@ -78,7 +78,7 @@ func TestResultsLeaveByMail(t *testing.T) {
 		if took := time.Since(start); took != 5*time.Millisecond {
 			t.Errorf("the first result came after %v", took)
 		}
-		d.barrier()
+		d.settle()
 		d.want("r5 r50")
 		d.close()
 	})
@@ -180,7 +180,7 @@ func TestRetry(t *testing.T) {
 			return "at last", nil
 		}, Options{Retry: Retry{Attempts: 6, Backoff: 100 * time.Millisecond, MaxBackoff: 300 * time.Millisecond}}))
 		d.send(1)
-		d.barrier()
+		d.settle()
 		d.want("at last")
 		for i, most := range []time.Duration{100, 200, 300, 300, 300} {
 			if pause := begun[i+1] - begun[i]; pause < most*time.Millisecond/2 || pause > most*time.Millisecond {
@@ -229,7 +229,7 @@ func TestFailures(t *testing.T) {
 				}, c.o))
 				err := d.try([]flow.Time{1, 2}, 6, 7)
 				if err == nil { // the call was not so quick that Receive has seen its end
-					_, err = d.op.Barrier(flow.Barrier{})
+					err = d.op.EndInput(0)
 				}
 				var f *flow.Failure
 				if !errors.As(err, &f) || f.Domain != c.domain || f.Retryable != c.retryable || !errors.Is(err, c.is) {
@@ -261,17 +261,17 @@ func TestBadRecords(t *testing.T) {
 		d := newDrive[int, int](t, NewMap(odd, Options{Ordered: true, Bad: operator.BadPolicy{Mode: operator.BadDeadLetter}}))
 		d.send(1, 2)
 		d.send(3)
-		d.barrier()
+		d.settle()
 		slices.Sort(d.log)
 		d.want("1 3 bad(record 2 of this subtask's input: 2: busy)")
 		d.close()
 		d = newDrive[int, int](t, NewMap(odd, Options{Ordered: true, Bad: operator.BadPolicy{Mode: operator.BadSkip, MaxCount: 1}}))
 		d.send(1, 2, 3)
-		d.barrier()
+		d.settle()
 		d.want("1 3")
 		err := d.try(nil, 4)
 		if err == nil {
-			_, err = d.op.Barrier(flow.Barrier{})
+			err = d.op.EndInput(0)
 		}
 		if !errors.Is(err, operator.ErrBadRecord) {
 			t.Errorf("got %v, want the limit to be passed", err)
@@ -326,7 +326,7 @@ func BenchmarkMap(b *testing.B) {
 	for b.Loop() {
 		d.send(vals...)
 	}
-	d.barrier()
+	d.settle()
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1024, "ns/record")
 	d.close()
 }

@@ -22,8 +22,9 @@
 // watermarks leave in any order.
 //
 // An operator that is full waits in Task.Yield, in the middle of a batch, and so
-// does one that has a barrier or the end of its input to handle: no call is under
-// way when they pass on. What is in flight is therefore never part of a snapshot.
+// does one whose input has ended. At a barrier nobody waits: the records inside are
+// kept with the epoch, and asked about again after a restore. Records of types that
+// cannot be stored are waited for.
 //
 // Invariants:
 //

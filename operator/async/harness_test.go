@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
@@ -151,12 +152,25 @@ func (d *drive[In, Out]) watermark(t flow.Time) {
 	}
 }
 
-// barrier waits until nothing is inside.
-func (d *drive[In, Out]) barrier() {
+// settle waits until nothing is inside.
+func (d *drive[In, Out]) settle() {
+	d.Helper()
+	if err := d.op.EndInput(0); err != nil {
+		d.Fatal(err)
+	}
+}
+
+// epoch ends an epoch and returns what is kept.
+func (d *drive[In, Out]) epoch() []checkpoint.OperatorState {
 	d.Helper()
 	if _, err := d.op.Barrier(flow.Barrier{Epoch: 1}); err != nil {
 		d.Fatal(err)
 	}
+	kept, err := d.op.(operator.Keeper).Keep()
+	if err != nil {
+		d.Fatal(err)
+	}
+	return kept
 }
 
 func (d *drive[In, Out]) close() {

@@ -63,7 +63,7 @@ func TestLookup(t *testing.T) {
 			t.Helper()
 			d.log = nil
 			d.send(vals...)
-			d.barrier()
+			d.settle()
 			d.want(want)
 			if got := a.take(); got != wantAsked {
 				t.Errorf("asked %q, want %q", got, wantAsked)
@@ -97,9 +97,9 @@ func TestLookupWithoutCache(t *testing.T) {
 		a := &asked{}
 		d := newDrive[string, string](t, lookupOf(a, 0, 0))
 		d.send("a", "a")
-		d.barrier()
+		d.settle()
 		d.send("a")
-		d.barrier()
+		d.settle()
 		if got := a.take(); got != "a,a" {
 			t.Errorf("asked %q", got)
 		}
@@ -164,7 +164,7 @@ func BenchmarkCachedLookup(b *testing.B) {
 		vals[i] = uint64(i * 7)
 	}
 	d.send(vals...)
-	d.barrier()
+	d.settle()
 	b.ReportAllocs()
 	for b.Loop() {
 		d.send(vals...)

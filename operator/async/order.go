@@ -23,6 +23,8 @@ type ticket[E any] struct {
 	entry   E
 	done    bool        // for ordered
 	segment *segment[E] // for unordered
+	// older and newer are its neighbours among all that is inside.
+	older, newer *ticket[E]
 }
 
 // fifo is a queue that keeps its memory.

@@ -80,20 +80,21 @@ func (j *Job) manifest(e Numbered) (*checkpoint.Manifest, error) {
 // that the entry is in the log, ErrExists that another one has the number.
 func (j *Job) putEntry(ctx context.Context, number uint64, e *Entry) error {
 	data, key := AppendEntry(nil, e), j.entryKey(number)
-	unsure := false
 	return j.opts.Retry.do(ctx, func(ctx context.Context) error {
 		err := j.st.PutIfAbsent(ctx, key, data)
-		if errors.Is(err, ErrExists) && unsure {
-			there, gerr := j.readAll(ctx, key)
-			if gerr != nil {
-				return fmt.Errorf("%w: read back %s: %w", ErrTemporary, key, gerr)
-			}
-			if bytes.Equal(there, data) {
-				return nil
-			}
+		if !errors.Is(err, ErrExists) {
 			return err
 		}
-		unsure = unsure || err != nil
+		// It may be the one that an earlier try has put, here or within a client or proxy.
+		there, gerr := j.readAll(ctx, key)
+		switch {
+		case errors.Is(gerr, ErrNotFound):
+			return err // Another's, and pruned since then.
+		case gerr != nil:
+			return fmt.Errorf("%w: read back %s: %w", ErrTemporary, key, gerr)
+		case bytes.Equal(there, data):
+			return nil
+		}
 		return err
 	})
 }
@@ -141,6 +142,9 @@ func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attem
 			return 0, nil, fmt.Errorf("store: begin attempt %d of job %s: %w", c.attempt, j.id, err)
 		}
 		c.next = number + 1
+		if err := j.tryOut(ctx, number, c); err != nil {
+			return 0, nil, err
+		}
 		if err := j.behind(ctx, c); err != nil {
 			return 0, nil, err
 		}
@@ -154,6 +158,33 @@ func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attem
 		j.setClaim(c)
 		return c.attempt, m, nil
 	}
+}
+
+// ErrUnconditional is wrapped by the error of a claim in a storage that takes a key twice.
+var ErrUnconditional = errors.New("store: the storage ignores the condition of a put")
+
+// tryOut puts something else under a number that is taken. A server that ignores the
+// condition, as some that speak S3's protocol do, could not tell attempts apart, and
+// a job would lose results without a sign.
+func (j *Job) tryOut(ctx context.Context, number uint64, c *claim) error {
+	if r, ok := j.st.(*retrying); ok {
+		if _, local := r.Storage.(*Dir); local {
+			return nil
+		}
+	}
+	other := *c
+	other.writer++
+	key := j.entryKey(number)
+	err := j.opts.Retry.do(ctx, func(ctx context.Context) error {
+		return j.st.PutIfAbsent(ctx, key, AppendEntry(nil, j.newEntry(Begins, &other, c.epoch)))
+	})
+	if err == nil {
+		return fmt.Errorf("%w: %s was put twice; use one that knows If-None-Match", ErrUnconditional, key)
+	}
+	if !errors.Is(err, ErrExists) {
+		return fmt.Errorf("store: begin attempt %d of job %s: %w", c.attempt, j.id, err)
+	}
+	return nil
 }
 
 func (j *Job) setClaim(c *claim) {

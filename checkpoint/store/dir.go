@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -260,7 +261,7 @@ func (d *Dir) Fetch(ctx context.Context, key, path string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.fs, path, r)
+	return WriteFile(d.fs, path, r)
 }
 
 // List implements [Storage].
@@ -289,7 +290,7 @@ func (d *Dir) walk(ctx context.Context, dir, prefix string, yield func(Info, err
 		dir += "/"
 	}
 	names, err := d.fs.List(at)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return true
 	}
 	if err != nil {

@@ -137,7 +137,7 @@ func (f *Files) Fetch(ctx context.Context, name, path string) error {
 		if err != nil {
 			return err
 		}
-		return writeFile(f.fs, path, r)
+		return WriteFile(f.fs, path, r)
 	}
 	if err != nil {
 		return lost(file, err)

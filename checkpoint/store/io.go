@@ -90,8 +90,8 @@ func sumFile(ctx context.Context, fs vfs.FS, path string) (size int64, crc uint3
 	}
 }
 
-// writeFile makes a file out of r, which it closes, and removes it after an error.
-func writeFile(fs vfs.FS, path string, r io.ReadCloser) (err error) {
+// WriteFile is for implementations of Fetch. It makes a file out of r, which it closes, and removes it after an error.
+func WriteFile(fs vfs.FS, path string, r io.ReadCloser) (err error) {
 	defer r.Close()
 	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -112,7 +112,7 @@ func (m *Mem) Fetch(ctx context.Context, key, path string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(m.fs, path, r)
+	return WriteFile(m.fs, path, r)
 }
 
 // List implements [Storage].

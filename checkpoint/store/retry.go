@@ -47,9 +47,14 @@ func (p RetryPolicy) do(ctx context.Context, op func(context.Context) error) err
 }
 
 func (p RetryPolicy) doSized(ctx context.Context, size int64, op func(context.Context) error) error {
+	return p.borne(ctx, func() error { return p.once(ctx, size, op) })
+}
+
+// borne is do for an op that sees to its time itself.
+func (p RetryPolicy) borne(ctx context.Context, op func() error) error {
 	pause := p.Pause
 	for try := 1; ; try++ {
-		err := p.once(ctx, size, op)
+		err := op()
 		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrTemporary) {
 			return err
 		}
@@ -109,12 +114,23 @@ func (r *retrying) Put(ctx context.Context, key string, body io.Reader, size int
 		if _, err := seeker.Seek(start, io.SeekStart); err != nil {
 			return fmt.Errorf("store: put %s: %w", key, err)
 		}
-		// Clients close readers that can be closed, and the next try needs it open.
-		return r.Storage.Put(ctx, key, struct {
-			io.Reader
-			io.Seeker
-		}{body, seeker}, size)
+		return r.Storage.Put(ctx, key, notClosed(body), size)
 	})
+}
+
+// notClosed hides the Close of a reader: clients close what can be closed, and the next
+// try needs it open.
+func notClosed(r io.Reader) io.Reader {
+	if s, ok := r.(interface {
+		io.ReadSeeker
+		io.ReaderAt
+	}); ok {
+		return struct {
+			io.ReadSeeker
+			io.ReaderAt
+		}{s, s}
+	}
+	return struct{ io.Reader }{r}
 }
 
 // unknownSize is the size that files are given time for when it is not known: 256 MiB.
@@ -127,7 +143,7 @@ func (r *retrying) PutFile(ctx context.Context, key, path string) error {
 // Get retries the opening, and reading by opening again at the place that was reached.
 func (r *retrying) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	s := &resuming{ctx: ctx, r: r, key: key}
-	if err := r.policy.do(ctx, func(context.Context) error { return s.open() }); err != nil {
+	if err := r.policy.borne(ctx, func() error { return s.open() }); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -189,43 +205,67 @@ type resuming struct {
 	key  string
 	body io.ReadCloser
 	at   int64
+	// idle ends bodyCtx, and so a read that brings nothing for too long.
+	idle    *time.Timer
+	bodyCtx context.Context
+	cancel  context.CancelCauseFunc
 }
 
+var errIdle = errors.New("store: nothing came")
+
 func (s *resuming) open() error {
-	body, err := s.r.Storage.Get(s.ctx, s.key)
-	if err != nil {
-		return err
-	}
-	if _, err := io.CopyN(io.Discard, body, s.at); err != nil {
-		body.Close()
-		if err == io.EOF {
-			return fmt.Errorf("store: get %s: it is shorter than it was: %w", s.key, io.ErrUnexpectedEOF)
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	s.bodyCtx, s.cancel = ctx, cancel
+	s.idle = time.AfterFunc(s.r.policy.Timeout, func() { cancel(errIdle) })
+	body, err := s.r.Storage.Get(ctx, s.key)
+	if err == nil {
+		s.body = body
+		if _, err = io.CopyN(io.Discard, body, s.at); err == io.EOF {
+			err = fmt.Errorf("store: get %s: it is shorter than it was: %w", s.key, io.ErrUnexpectedEOF)
 		}
-		return err
 	}
-	s.body = body
+	if err != nil {
+		return s.failed(err)
+	}
+	s.idle.Stop()
 	return nil
+}
+
+// failed closes the body after an error; a wait that was too long is temporary.
+func (s *resuming) failed(err error) error {
+	if s.ctx.Err() == nil && errors.Is(context.Cause(s.bodyCtx), errIdle) {
+		err = fmt.Errorf("%w: get %s: nothing came for %s: %w", ErrTemporary, s.key, s.r.policy.Timeout, err)
+	}
+	s.idle.Stop()
+	s.cancel(nil)
+	if s.body != nil {
+		s.body.Close()
+		s.body = nil
+	}
+	return err
 }
 
 func (s *resuming) Read(p []byte) (int, error) {
 	var n int
 	var end error
-	err := s.r.policy.do(s.ctx, func(context.Context) error {
+	err := s.r.policy.borne(s.ctx, func() error {
 		if s.body == nil {
 			if err := s.open(); err != nil {
 				return err
 			}
 		}
+		s.idle.Reset(s.r.policy.Timeout)
 		var err error
 		n, err = s.body.Read(p)
+		s.idle.Stop()
 		s.at += int64(n)
-		if errors.Is(err, ErrTemporary) {
-			s.body.Close()
-			s.body = nil
-			if n > 0 {
+		if err != nil && err != io.EOF {
+			if err = s.failed(err); errors.Is(err, ErrTemporary) && n == 0 {
+				return err
+			}
+			if errors.Is(err, ErrTemporary) {
 				return nil // What came is told first; the next Read opens again.
 			}
-			return err
 		}
 		end = err
 		return nil
@@ -240,5 +280,9 @@ func (s *resuming) Close() error {
 	if s.body == nil {
 		return nil
 	}
-	return s.body.Close()
+	s.idle.Stop()
+	err := s.body.Close()
+	s.cancel(nil)
+	s.body = nil
+	return err
 }

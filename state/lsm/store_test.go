@@ -1,0 +1,63 @@
+package lsm
+
+import (
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/state"
+	"github.com/weirflow/weir/state/statetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testEnv is an environment for one test.
+func testEnv(tb testing.TB, memory int64) *Env {
+	tb.Helper()
+	e, err := NewEnv(EnvOptions{Memory: memory, OpenFiles: 100})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return e
+}
+
+// opener opens stores that are closed with the test.
+func opener(tb testing.TB, memory int64, fs vfs.FS) statetest.Open {
+	e := testEnv(tb, memory)
+	var n atomic.Int64
+	dir := tb.TempDir()
+	return func(tb testing.TB, maxParallelism int, groups flow.KeyGroupRange) state.Store {
+		s, err := e.Open(Options{
+			Dir: filepath.Join(dir, strconv.FormatInt(n.Add(1), 10)), FS: fs, MaxParallelism: maxParallelism, KeyGroups: groups,
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				tb.Error(err)
+			}
+		})
+		return s
+	}
+}
+
+// TestStore runs the suite with room for all, and with next to none, so that
+// everything is evicted all the time.
+func TestStore(t *testing.T) {
+	if _, err := state.NewTimers[int, struct{}](opener(t, 4<<10, vfs.NewMem())(t, 4, flow.KeyGroupRange{End: 4}), state.Descriptor{Name: "t"}); err != nil {
+		t.Skip(err)
+	}
+	t.Run("big", func(t *testing.T) { statetest.Run(t, opener(t, 256<<20, vfs.NewMem())) })
+	t.Run("tiny", func(t *testing.T) { statetest.Run(t, opener(t, 4<<10, vfs.NewMem())) })
+}

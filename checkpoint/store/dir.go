@@ -65,7 +65,7 @@ func (d *Dir) Put(ctx context.Context, key string, r io.Reader, size int64) erro
 		return fmt.Errorf("store: put %s: %w", key, err)
 	}
 	defer w.drop()
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, withContext(ctx, r), make([]byte, min(max(size, 1)+1, copySize)))
+	n, err := copyAll(w, withContext(ctx, r))
 	if err == nil && n != size {
 		err = fmt.Errorf("%d bytes were read and %d announced", n, size)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -15,6 +16,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // copySize is large because most bytes go through here once, in order.
 const copySize = 256 << 10
+
+var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
+
+// copyAll is io.Copy with a large buffer that is used again, and nothing else: files
+// would copy in ways that skip what looks at the bytes.
+func copyAll(w io.Writer, r io.Reader) (int64, error) {
+	buf := copyBuffers.Get().(*[copySize]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buf[:])
+}
 
 // contextReader ends a stream of reads with its context.
 type contextReader struct {
@@ -73,21 +84,9 @@ func sumFile(ctx context.Context, fs vfs.FS, path string) (size int64, crc uint3
 		return 0, 0, err
 	}
 	defer f.Close()
-	buf := make([]byte, copySize)
-	for {
-		if ctx.Err() != nil {
-			return 0, 0, context.Cause(ctx)
-		}
-		n, err := f.Read(buf)
-		size += int64(n)
-		crc = crc32.Update(crc, castagnoli, buf[:n])
-		if err == io.EOF {
-			return size, crc, nil
-		}
-		if err != nil {
-			return 0, 0, err
-		}
-	}
+	sum := crc32.New(castagnoli)
+	size, err = copyAll(sum, withContext(ctx, f))
+	return size, sum.Sum32(), err
 }
 
 // WriteFile is for implementations of Fetch. It makes a file out of r, which it closes, and removes it after an error.
@@ -97,7 +96,7 @@ func WriteFile(fs vfs.FS, path string, r io.ReadCloser) (err error) {
 	if err != nil {
 		return fmt.Errorf("store: fetch: %w", err)
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, make([]byte, copySize))
+	_, err = copyAll(f, r)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

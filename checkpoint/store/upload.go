@@ -201,7 +201,7 @@ func (u *Upload) Link(name, path string) error {
 		defer f.Close()
 		r := io.NewSectionReader(f, 0, info.Size())
 		sum := crc32.New(castagnoli)
-		if _, err := io.CopyBuffer(sum, withContext(u.ctx, r), make([]byte, copySize)); err != nil {
+		if _, err := copyAll(sum, withContext(u.ctx, r)); err != nil {
 			return fmt.Errorf("store: read %s: %w", path, err)
 		}
 		if finish != nil {

@@ -59,8 +59,16 @@ type Restored struct {
 	Savepoint bool
 	// Finished says that the epoch was the job's last: there is nothing left to do.
 	Finished bool
-	// Remaining is the known size of what is left of each source.
-	Remaining map[flow.OperatorID]int64
+	// Sources are those of which something was found before.
+	Sources map[flow.OperatorID]RestoredSource
+}
+
+// RestoredSource is what is left of a source.
+type RestoredSource struct {
+	// Remaining is the size of the splits that are not read to their end.
+	Remaining int64
+	// Complete says that there will be no other splits.
+	Complete bool
 }
 
 // restore does all that comes before the first task of the attempt: it finds the
@@ -163,7 +171,7 @@ func (c *committers) deal(r *restored, res *checkpoint.Restore) error {
 
 // told tells people what the attempt starts from.
 func (s *Scheduler) told(r *restored) {
-	t := Restored{Attempt: s.cur.number, Epoch: r.epoch, Finished: r.final, Remaining: map[flow.OperatorID]int64{}}
+	t := Restored{Attempt: s.cur.number, Epoch: r.epoch, Finished: r.final, Sources: map[flow.OperatorID]RestoredSource{}}
 	if r.manifest != nil {
 		t.Created = flow.Time(r.manifest.Created)
 		t.Savepoint = r.manifest == s.opt.From
@@ -173,9 +181,11 @@ func (s *Scheduler) told(r *restored) {
 		s.opt.Log.Warn("state is left out", "operator", d.Operator, "what", d.What)
 	}
 	for op, rs := range r.sources {
+		left := RestoredSource{Complete: rs.Done}
 		for i := range rs.splits {
-			t.Remaining[op] += rs.splits[i].Size
+			left.Remaining += rs.splits[i].Size
 		}
+		t.Sources[op] = left
 	}
 	if s.opt.Listener.Restored != nil {
 		s.opt.Listener.Restored(t)

@@ -292,7 +292,7 @@ func (s *Scheduler) restart(a job.ScheduleRestart) {
 	if s.opt.Listener.Restarting != nil {
 		s.opt.Listener.Restarting(a.Attempt, a.Delay, s.machine.Cause())
 	}
-	s.opt.Log.Warn("restarting", "attempt", a.Attempt, "after", a.Delay, "cause", s.machine.Cause())
+	s.opt.Log.Info("restarting", "attempt", a.Attempt, "after", a.Delay, "cause", s.machine.Cause())
 	s.side.Add(1)
 	go func() {
 		defer s.side.Done()

@@ -21,10 +21,15 @@ directory and built again when its sources change.
 Ctrl-C ends the sources; what was accepted is finished and committed. Once more
 cancels the job at once.
 
+With --state the job keeps checkpoints: it restarts after failures, and the same
+command goes on where the last one ended, however that ended. Ctrl-C then takes a
+checkpoint and ends the job as it is.
+
 Exit code: 0 finished, 1 failed, 2 wrong flags, a compile error or a pipeline with
 mistakes, 130 stopped by a signal.`,
 		Example: `  weir run ./examples/wordcount -- --input ./texts --output ./counts
   weir run ./examples/wordcount --parallelism 1 -o json -- --input ./texts --output ./counts
+  weir run ./examples/wordcount --state ./state -- --input ./texts --output ./counts
   weir run pipeline.go
   weir run ./examples/wordcount -- --help`,
 		Args: cobra.ArbitraryArgs, // program knows what must come before --

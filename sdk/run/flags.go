@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +16,8 @@ import (
 // the environment. [Main] offers them beside the program's own flags; programs
 // with a command line of another make can [Flags.Register] them too.
 type Flags struct {
-	// Options are the settings of the engine among the flags: Parallelism,
-	// NoChaining, BatchSize and Epoch.
+	// Options are the settings of the engine among the flags: all that are plain
+	// values, but Credit.
 	Options Options
 	// MaxParallelism replaces the pipeline's own; 0 leaves it.
 	MaxParallelism int
@@ -80,7 +81,24 @@ func (f *Flags) settings() []*setting {
 		{name: "no-chaining", usage: "give each operator tasks of its own: slower, but shows what each one costs",
 			toggle: true, set: truth(&f.Options.NoChaining)},
 		{name: "batch-size", usage: "send a batch on after `N` records", def: "1024", set: whole(&f.Options.BatchSize)},
-		{name: "epoch", usage: "let sinks commit every `DURATION`", def: "1s", set: duration(&f.Options.Epoch)},
+		{name: "epoch", usage: "let sinks commit every `DURATION`; with --state, take a checkpoint", def: "1s", set: duration(&f.Options.Epoch)},
+		{name: "state", usage: "keep checkpoints in `DIR` or at a URL: the job restarts after failures, and started again it goes on where it was",
+			set: text(&f.Options.State)},
+		{name: "job", usage: "`NAME` of the job in --state", def: "the pipeline's name", set: text(&f.Options.Job)},
+		{name: "from", usage: "start from the savepoint at `DIR` or URL, if the job has no checkpoint of its own", set: text(&f.Options.From)},
+		{name: "fresh", usage: "give up the checkpoints that the job has and start it anew", toggle: true, set: truth(&f.Options.Fresh)},
+		{name: "allow-dropped-state", usage: "go on without saved state of which the program has no operator", toggle: true,
+			set: truth(&f.Options.AllowDroppedState)},
+		{name: "retain", usage: "keep the newest `N` checkpoints", def: "3", set: whole(&f.Options.Retain)},
+		{name: "backend", usage: "have state `WHERE`: lsm (on disk, behind a cache) or memory", def: "lsm with --state", set: oneOf(&f.Options.Backend, BackendLSM, BackendMemory)},
+		{name: "memory", usage: "let the process take `SIZE` of memory, such as 512MB", def: "1GiB for the cache of state, no limit for the process", set: memory(&f.Options.Memory)},
+		{name: "on-stop", usage: "let Ctrl-C `DO`: drain (end the sources, finish what was accepted), checkpoint (take one, end, go on another time) or savepoint",
+			def: "checkpoint with --state, otherwise drain", set: oneOf(&f.Options.OnStop, StopDrain, StopCheckpoint, StopSavepoint)},
+		{name: "savepoint", usage: "`DIR` or URL for the savepoint of --on-stop savepoint", set: text(&f.Options.Savepoint)},
+		{name: "restart", usage: "restart after failures at most `N/TIME`, or none", def: "20/10m with --state, otherwise none", set: f.setRestart},
+		{name: "align-timeout", usage: "let an epoch overtake records under way after `DURATION`", def: "never", set: duration(&f.Options.AlignTimeout)},
+		{name: "audit", usage: "when records are lost or doubled on the way `DO`: stop, warn, off; hashes is stop, and compares contents too",
+			def: "stop", set: oneOf(&f.Options.Audit, AuditStop, AuditHashes, AuditWarn, AuditOff)},
 		{name: "o", usage: "`FORMAT` text: progress and a summary for people; json: no progress, and a report on the standard output at the end",
 			def: "text", set: f.setFormat},
 		{name: "quiet", usage: "show errors only", toggle: true, set: truth(&f.Quiet)},
@@ -128,6 +146,76 @@ func whole(to *int) func(string) error {
 		*to = n
 		return nil
 	}
+}
+
+func text(to *string) func(string) error {
+	return func(v string) error {
+		if v == "" {
+			return errors.New("it must not be empty")
+		}
+		*to = v
+		return nil
+	}
+}
+
+func oneOf[S ~string](to *S, values ...S) func(string) error {
+	return func(v string) error {
+		if !slices.Contains(values, S(v)) {
+			var names []string
+			for _, s := range values {
+				names = append(names, string(s))
+			}
+			return fmt.Errorf("it must be %s or %s", strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
+		}
+		*to = S(v)
+		return nil
+	}
+}
+
+func memory(to *int64) func(string) error {
+	return func(v string) error {
+		n, err := parseSize(v)
+		if err != nil || n < leastMemory {
+			return errors.New("it must be a size of at least 64MB, such as 512MB or 2GiB")
+		}
+		*to = n
+		return nil
+	}
+}
+
+// parseSize reads a number of bytes with a unit: k, M, G, T by thousands, Ki and so on
+// by 1024, with or without a B.
+func parseSize(v string) (int64, error) {
+	v = strings.TrimSpace(v)
+	end := strings.LastIndexAny(v, "0123456789.") + 1
+	n, err := strconv.ParseFloat(v[:end], 64)
+	if err != nil {
+		return 0, err
+	}
+	unit := strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSpace(v[end:]), "B"), "b"))
+	base := 1000.0
+	if u, ok := strings.CutSuffix(unit, "i"); ok {
+		unit, base = u, 1024
+	}
+	power := strings.Index("kmgt", unit) + 1
+	if len(unit) != 1 && unit != "" || power == 0 && unit != "" || unit == "" && base == 1024 {
+		return 0, fmt.Errorf("unknown unit %q", v[end:])
+	}
+	if unit == "" {
+		power = 0
+	}
+	for range power {
+		n *= base
+	}
+	if n < 0 || n > 1<<60 {
+		return 0, fmt.Errorf("%q is no size", v)
+	}
+	return int64(n), nil
+}
+
+func (f *Flags) setRestart(v string) (err error) {
+	f.Options.Restart, err = parseRestart(v)
+	return err
 }
 
 func truth(to *bool) func(string) error {

@@ -15,7 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/sdk"
 )
 
@@ -47,8 +49,10 @@ var exit = os.Exit
 // pipeline with progress on the standard error, and ends the process with one of
 // the exit codes above. Do not call flag.Parse before it.
 //
-// The first Ctrl-C or SIGTERM ends the sources, and what was accepted is finished
-// and committed; the second cancels the job; a third ends the process.
+// The first Ctrl-C or SIGTERM stops the job: the sources end, and what was accepted is
+// finished and committed; or, where the job keeps its state, a checkpoint is taken from
+// which it goes on another time (see [OnStop]). The second cancels the job; a third
+// ends the process.
 //
 // Where the environment says WEIR_ROLE=graph, Main runs nothing but writes the
 // pipeline's graph to the file that WEIR_GRAPH_OUT names: that is how `weir graph`
@@ -199,10 +203,47 @@ func (m *program) execute(p *sdk.Pipeline, plan *graph.Plan) int {
 	defer m.heed(cancel)()
 
 	meter := newMeter(plan, time.Now())
+	if o.Job != "" {
+		m.job, meter.job = o.Job, o.Job
+	}
 	stopProgress := m.progress(meter)
-	err := runPlan(ctx, p, plan, o, watch{registry: meter.registry, listener: meter.listener()})
+	listener := meter.listener()
+	m.narrate(&listener)
+	err := runPlan(ctx, p, plan, o, watch{registry: meter.registry, listener: listener})
 	stopProgress()
 	return m.conclude(meter.take(time.Now(), true), err)
+}
+
+// narrate tells what happens to a job that keeps its state.
+func (m *program) narrate(l *scheduler.Listener) {
+	note, first := l.Restored, true
+	l.Restored = func(r scheduler.Restored) {
+		note(r)
+		if line := restoredLine(m.job, r); line != "" && first {
+			m.say(line)
+		}
+		first = false
+	}
+	count := l.Restarting
+	l.Restarting = func(next flow.Attempt, delay time.Duration, cause *flow.Failure) {
+		count(next, delay, cause)
+		m.say(fmt.Sprintf("weir: job %q failed and is restarted in %s: %s", m.job, elapsed(delay), oneLine(cause.Error())))
+	}
+}
+
+// restoredLine says what a run starts from, "" where that is nothing.
+func restoredLine(job string, r scheduler.Restored) string {
+	written := r.Created.Std().Local().Format("2006-01-02 15:04:05")
+	switch {
+	case r.Finished:
+		return fmt.Sprintf("weir: job %q has come to its end already, with epoch %d at %s: nothing is left to do (--fresh starts it anew)",
+			job, r.Epoch, written)
+	case r.Savepoint:
+		return fmt.Sprintf("weir: job %q starts from the savepoint of epoch %d, taken at %s", job, r.Epoch, written)
+	case r.Epoch > 0:
+		return fmt.Sprintf("weir: job %q goes on from epoch %d of %s", job, r.Epoch, written)
+	}
+	return ""
 }
 
 // heed follows the signals until the function that it returns is called.
@@ -219,9 +260,9 @@ func (m *program) heed(cancel context.CancelFunc) (done func()) {
 			switch n {
 			case 1:
 				close(m.stopping)
-				m.say("weir: stopping: the sources end, what was accepted is finished and committed; once more cancels the job")
+				m.say("weir: stopping: " + stopping[m.flags.Options.onStop()] + "; once more cancels the job")
 			case 2:
-				m.say("weir: cancelling: what is not committed is given up; once more ends the process")
+				m.say("weir: cancelling: what is not committed is given up" + m.again() + "; once more ends the process")
 				m.cancelled.Store(true)
 				cancel()
 			case 3:
@@ -234,6 +275,21 @@ func (m *program) heed(cancel context.CancelFunc) (done func()) {
 		signal.Stop(signals)
 		close(ended)
 	}
+}
+
+// stopping says what a stop does.
+var stopping = map[OnStop]string{
+	StopDrain:      "the sources end, what was accepted is finished and committed",
+	StopCheckpoint: "a checkpoint is taken, from which the job goes on when it is started again",
+	StopSavepoint:  "a savepoint is taken, and the job goes on from it when it is started again",
+}
+
+// again says that a job which ends now can go on.
+func (m *program) again() string {
+	if m.flags.Options.State == "" {
+		return ""
+	}
+	return "; started again, the job goes on from its newest checkpoint"
 }
 
 // say tells people something, unless they want silence.

@@ -19,10 +19,16 @@ type view struct {
 	Job     string
 	State   string
 	Elapsed time.Duration
-	Epochs  int64 // committed
-	Bad     int64 // of all operators
-	Late    int64
-	Ports   []port // sources, then sinks, in the order of the graph
+	Epochs  int64 // committed by this run
+	Epoch   int64 // the newest that was committed, 0 for none
+	// Restored is the epoch that the run started from, 0 for none; Savepoint says that
+	// it was a savepoint.
+	Restored  int64
+	Savepoint bool
+	Restarts  int64
+	Bad       int64 // of all operators
+	Late      int64
+	Ports     []port // sources, then sinks, in the order of the graph
 }
 
 // port is where records come in or go out: a source or a sink.
@@ -63,8 +69,12 @@ type meter struct {
 	ports    []*metered
 	byID     map[flow.OperatorID]*metered
 
-	state  atomic.Int32 // a job.State
-	epochs atomic.Int64
+	state     atomic.Int32 // a job.State
+	epochs    atomic.Int64
+	epoch     atomic.Int64
+	restored  atomic.Int64
+	savepoint atomic.Bool
+	restarts  atomic.Int64
 }
 
 // metered is a port with what its rates are computed from.
@@ -139,14 +149,34 @@ func (c *countingEnumerator) Discover(ctx context.Context) (operator.Discovery, 
 // listener tells the meter what happens to the job.
 func (m *meter) listener() scheduler.Listener {
 	return scheduler.Listener{
-		State:     func(s job.State, _ *flow.Failure) { m.state.Store(int32(s)) },
-		Committed: func(flow.Barrier) { m.epochs.Add(1) },
+		State: func(s job.State, _ *flow.Failure) { m.state.Store(int32(s)) },
+		Committed: func(b flow.Barrier) {
+			m.epochs.Add(1)
+			m.epoch.Store(int64(b.Epoch))
+		},
+		Restored:   m.begin,
+		Restarting: func(flow.Attempt, time.Duration, *flow.Failure) { m.restarts.Add(1) },
+	}
+}
+
+// begin starts an attempt: what is left of the sources is what it starts from, and
+// what it finds.
+func (m *meter) begin(r scheduler.Restored) {
+	if m.restarts.Load() == 0 {
+		m.restored.Store(int64(r.Epoch))
+		m.savepoint.Store(r.Savepoint)
+	}
+	for _, p := range m.ports {
+		left := r.Sources[p.Operator]
+		p.found.Store(left.Remaining)
+		p.complete.Store(left.Complete)
 	}
 }
 
 // take reads all counters. final makes the rates those of the whole run.
 func (m *meter) take(now time.Time, final bool) view {
-	v := view{Job: m.job, State: job.State(m.state.Load()).String(), Elapsed: now.Sub(m.started), Epochs: m.epochs.Load()}
+	v := view{Job: m.job, State: job.State(m.state.Load()).String(), Elapsed: now.Sub(m.started), Epochs: m.epochs.Load(),
+		Epoch: m.epoch.Load(), Restored: m.restored.Load(), Savepoint: m.savepoint.Load(), Restarts: m.restarts.Load()}
 	for _, p := range m.ports {
 		p.Records, p.Bytes, p.Bad, p.Done = 0, 0, 0, 0
 		p.Watermark, p.Lag = flow.MaxTime, 0

@@ -14,9 +14,10 @@ import (
 // block is the view as lines for a terminal of the given size.
 func block(v view, width, height int) []string {
 	head := fmt.Sprintf("%s  %s %s", clean(v.Job), state(v), elapsed(v.Elapsed))
-	if v.Epochs > 0 {
-		head += fmt.Sprintf("  epoch %d", v.Epochs)
+	if v.Epoch > 0 {
+		head += fmt.Sprintf("  epoch %d", v.Epoch)
 	}
+	head += history(v, "  ")
 	head += troubles(v, "  ")
 	lines := []string{head}
 	var rows [][5]string
@@ -152,7 +153,22 @@ func ending(v view) string {
 	if v.Epochs > 0 {
 		s = fmt.Sprintf("; epochs %d", v.Epochs)
 	}
-	return s + troubles(v, "; ")
+	return s + history(v, "; ") + troubles(v, "; ")
+}
+
+// history is what a job that keeps its state has been through.
+func history(v view, before string) string {
+	s := ""
+	switch {
+	case v.Restored > 0 && v.Savepoint:
+		s = fmt.Sprintf("%sfrom savepoint %d", before, v.Restored)
+	case v.Restored > 0:
+		s = fmt.Sprintf("%sfrom epoch %d", before, v.Restored)
+	}
+	if v.Restarts > 0 {
+		s += fmt.Sprintf("%srestarts %d", before, v.Restarts)
+	}
+	return s
 }
 
 // state is the state as it stands before a time: "finished in 3s", "failed after 3s".

@@ -18,8 +18,13 @@ type report struct {
 	Sinks   []portReport `json:"sinks"`
 	Bad     int64        `json:"bad"` // of all operators
 	Late    int64        `json:"late"`
-	Epochs  int64        `json:"epochs"` // committed
-	Cause   *causeReport `json:"cause"`  // null unless the job failed
+	Epochs  int64        `json:"epochs"` // committed by this run
+	// Epoch is the newest one committed by this run, RestoredFrom the one that it started
+	// from; both are 0 for none.
+	Epoch        int64        `json:"epoch"`
+	RestoredFrom int64        `json:"restored_from"`
+	Restarts     int64        `json:"restarts"`
+	Cause        *causeReport `json:"cause"` // null unless the job failed
 }
 
 type portReport struct {
@@ -42,7 +47,7 @@ type causeReport struct {
 // writeReport writes the view at a job's end as one line of JSON.
 func writeReport(w io.Writer, v view, cause error) error {
 	r := report{Job: v.Job, State: v.State, Wall: v.Elapsed.Seconds(), Sources: []portReport{}, Sinks: []portReport{},
-		Bad: v.Bad, Late: v.Late, Epochs: v.Epochs}
+		Bad: v.Bad, Late: v.Late, Epochs: v.Epochs, Epoch: v.Epoch, RestoredFrom: v.Restored, Restarts: v.Restarts}
 	for i := range v.Ports {
 		p := &v.Ports[i]
 		to := &r.Sinks

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -37,9 +38,26 @@ type Options struct {
 	Epoch time.Duration
 	// Log takes the engine's log. Default: none.
 	Log *slog.Logger
-	// Stop, where set, ends the sources when it is closed; what was accepted is
-	// finished and committed, and Run returns ErrStopped.
+	// Stop, where set, stops the job when it is closed, in the way of OnStop, and Run
+	// returns ErrStopped.
 	Stop <-chan struct{}
+
+	// Durable says what of the job outlives the process.
+	Durable
+	// Memory is what the process may take, in bytes: a part of it is the cache of state
+	// on disk, and Go's garbage collector is told to stay below. It is a setting of
+	// the whole process, until Run returns. Default 0: 1 GiB for the cache, and no
+	// limit for the process.
+	Memory int64
+	// Audit says what is done when more or fewer records went out than came in. Default
+	// AuditStop.
+	Audit Audit
+	// AlignTimeout is how long a task waits for an epoch's barriers of all inputs before
+	// the epoch overtakes the records under way, which are saved with it. Default 0:
+	// for as long as it takes.
+	AlignTimeout time.Duration
+	// Control, where set, steers the job while it runs.
+	Control *Control
 }
 
 // watch is what Main wants to see of a run.
@@ -67,8 +85,15 @@ func (o *Options) Validate() error {
 		return errors.New("the batch size must be at least 1 record")
 	case o.Epoch < 0:
 		return errors.New("the time between epochs must be positive")
+	case o.Memory < 0 || o.Memory > 0 && o.Memory < leastMemory:
+		return errors.New("the memory must be at least 64 MB")
+	case o.AlignTimeout < 0:
+		return errors.New("the time for alignment must be positive")
 	}
-	return nil
+	if err := o.Audit.validate(); err != nil {
+		return err
+	}
+	return o.Durable.validate()
 }
 
 // Plan is what Run would run.
@@ -125,12 +150,23 @@ func newJob(name string) flow.JobID {
 
 func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, w watch) error {
 	o.EnsureDefaults()
-	e, err := node.NewEmbedded(plan, node.Options{
-		Job: newJob(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
-		Registry: w.registry, Listener: w.listener,
-	})
+	n := node.Options{
+		Job: o.jobID(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
+		Registry: w.registry, Listener: w.listener, AlignTimeout: o.AlignTimeout, State: o.nodeState(),
+		Restart: o.Restart.policy(), Hashes: o.Audit == AuditHashes,
+	}
+	n.Audit = o.Audit.scheduler()
+	if o.Memory > 0 {
+		n.State.Memory = o.Memory / cacheShare
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(o.Memory))
+	}
+	e, err := node.NewEmbedded(plan, n)
 	if err != nil {
 		return err
+	}
+	o.sayGuarantees(plan)
+	if o.Control != nil {
+		o.Control.set(e)
 	}
 	if o.Stop != nil {
 		done := make(chan struct{})
@@ -138,10 +174,35 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 		go func() {
 			select {
 			case <-o.Stop:
-				e.Stop()
+				o.stop(e)
 			case <-done:
 			}
 		}()
 	}
 	return e.Run(ctx)
+}
+
+// How the memory of the process is split. Half of it is for state; the rest is what
+// the garbage collector leaves lying until it comes round, batches under way, and
+// the program itself.
+const (
+	cacheShare  = 2
+	leastMemory = 64 << 20
+)
+
+// sayGuarantees tells which sinks may show records twice after a failure. It is of
+// interest where jobs go on after failures.
+func (o *Options) sayGuarantees(plan *graph.Plan) {
+	if o.State == "" || o.Log == nil {
+		return
+	}
+	for _, op := range plan.Graph.Operators {
+		switch {
+		case op.Kind != graph.KindSink:
+		case op.Guarantee == graph.AtLeastOnce:
+			o.Log.Warn("after a failure this sink may show records again", "sink", op.Name, "guarantee", op.Guarantee)
+		case op.Guarantee != "":
+			o.Log.Info("sink", "sink", op.Name, "guarantee", op.Guarantee)
+		}
+	}
 }

@@ -36,9 +36,11 @@ examples:
   %[1]s --parallelism 1            all in order, for a look at what happens
   %[1]s --quiet -o json            for scripts: one JSON object at the end
   WEIR_EPOCH=10s %[1]s             commit less often
+  %[1]s --state ./state            go on after failures, and when it is started again
   weir graph %[1]s                 show what would run
 
 Ctrl-C (or SIGTERM) ends the sources; what was accepted is finished and committed.
+With --state it takes a checkpoint, and the same command goes on from there (--on-stop).
 Once more cancels the job at once.
 
 exit code: 0 finished, 1 failed, 2 wrong flags or a pipeline with mistakes, 130 stopped

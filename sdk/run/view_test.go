@@ -18,7 +18,7 @@ import (
 )
 
 func exampleView() view {
-	return view{Job: "clicks", State: "running", Elapsed: 12400 * time.Millisecond, Epochs: 12, Bad: 2, Late: 1234, Ports: []port{
+	return view{Job: "clicks", State: "running", Elapsed: 12400 * time.Millisecond, Epochs: 12, Epoch: 12, Bad: 2, Late: 1234, Ports: []port{
 		{Source: true, Operator: "s1", Name: "history", Records: 12345678, Bytes: 1.5e9, RecordRate: 1234567, ByteRate: 84.12e6, Bad: 2,
 			Bounded: true, Done: 57, Total: 100, ETA: 9 * time.Second, Watermark: flow.TimeOf(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)), Lag: 48 * time.Hour},
 		{Source: true, Operator: "s2", Name: "live", Records: 950, RecordRate: 95, Watermark: 1, Lag: 1250 * time.Millisecond},
@@ -44,7 +44,7 @@ func TestBlock(t *testing.T) {
 func TestBlockFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		width, height := rapid.IntRange(20, 150).Draw(t, "width"), rapid.IntRange(4, 30).Draw(t, "height")
-		v := view{Job: rapid.String().Draw(t, "job"), State: "running", Epochs: 3}
+		v := view{Job: rapid.String().Draw(t, "job"), State: "running", Epochs: 3, Epoch: 3}
 		for i := range rapid.IntRange(1, 40).Draw(t, "ports") {
 			done, total := rapid.Int64Range(0, 1e12).Draw(t, "done"), rapid.Int64Range(0, 1e12).Draw(t, "total")
 			v.Ports = append(v.Ports, port{Source: i%2 == 0, Name: rapid.String().Draw(t, "name"), Records: rapid.Int64Min(0).Draw(t, "records"),
@@ -127,7 +127,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	want := report{Job: "clicks", State: "failed", Wall: 12.4, Bad: 2, Late: 1234, Epochs: 12,
+	want := report{Job: "clicks", State: "failed", Wall: 12.4, Bad: 2, Late: 1234, Epochs: 12, Epoch: 12,
 		Sources: []portReport{{"s1", "history", 12345678, 1.5e9, 2}, {"s2", "live", 950, 0, 0}},
 		Sinks:   []portReport{{"k", "files\x1b[2J", 1000000, 0, 0}},
 		Cause:   &causeReport{Operator: "s1", Name: "history", Domain: "user", Message: "<bad>"}}

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"slices"
+
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/shuffle"
 )
@@ -8,7 +10,7 @@ import (
 // books are the counts of the task from its start to the barrier that it has just sent
 // on: what it has taken in by then it has also handled and sent.
 func (t *Task) books() []checkpoint.Entry {
-	var all []checkpoint.Entry
+	all := slices.Clone(t.replayed)
 	own := t.cfg.ID.Subtask
 	for i, n := range t.nodes {
 		e := checkpoint.Entry{Operator: string(n.spec.ID), Consumer: own}

@@ -45,8 +45,10 @@ type Config struct {
 	Snapshots Snapshots
 	// Staging keeps files of sinks.
 	Staging operator.Staging
+	// Files reads files of former snapshots.
+	Files func([]checkpoint.File) state.SavedFiles
 	// AlignTimeout is how long barriers are aligned before the epoch overtakes what
-	// is under way; 0 is for ever.
+	// is under way; 0 is for ever. Without Snapshots it is for ever too.
 	AlignTimeout time.Duration
 	// Hashes makes the books keep sums of hashes beside counts.
 	Hashes bool
@@ -78,7 +80,14 @@ type Input struct {
 	// Forward says that the gate's one channel is of the producer with the task's own
 	// subtask number; of others channel n is of subtask n.
 	Forward bool
-	Gate    shuffle.Gate
+	// Exchange is the edge's kind, for snapshots.
+	Exchange graph.ExchangeKind
+	// InLine says that no epoch overtakes records of this edge. A broadcast is read in
+	// line: its records are the same for all consumers, and what they make of them is
+	// taken from one of them when the parallelism changes, so that all must have
+	// handled the same of them.
+	InLine bool
+	Gate   shuffle.Gate
 	// Together is the number of the group of inputs that fall idle and wake
 	// together, 0 where it is in none; see flow.Frontier.
 	Together int

@@ -11,28 +11,11 @@ import (
 	"github.com/weirflow/weir/state"
 )
 
-// barrier aligns the inputs for a barrier and, once they are, ends the epoch.
-func (t *Task) barrier(channel int, b flow.Barrier) error {
-	d := t.aligner.Barrier(channel, b)
-	if d.Aborted != 0 {
-		t.cfg.Listener.Decline(d.Aborted, "a newer barrier overtook it")
-	}
-	if d.Unblock {
-		t.unblock()
-	}
-	switch d.Verdict {
-	case checkpoint.Wait:
-		t.block(channel, true)
-	case checkpoint.Aligned:
-		return t.epoch(d.Barrier)
-	}
-	return nil
-}
-
 // epoch ends an epoch: every operator handles the barrier, what they hold is frozen,
 // the barrier goes on behind all that they sent. What was frozen is written beside
-// the task, and then acknowledged.
-func (t *Task) epoch(b flow.Barrier) error {
+// the task, and then acknowledged. f is to be filled with the records that the epoch has
+// overtaken, nil where it was aligned.
+func (t *Task) epoch(b flow.Barrier, f *flight) error {
 	began := time.Now()
 	if err := t.prepare(b); err != nil {
 		return err
@@ -58,7 +41,7 @@ func (t *Task) epoch(b flow.Barrier) error {
 		t.cfg.Listener.Ack(b.Epoch, prepared, nil)
 		return nil
 	}
-	s.prepared = prepared
+	s.prepared, s.flight = prepared, f
 	s.snapshot.Books = t.books()
 	s.snapshot.Pause = time.Since(began).Microseconds()
 	t.saves.add(s)
@@ -266,7 +249,8 @@ func (t *Task) AbortEpoch(e flow.Epoch) {
 		if d := t.aligner.Abort(e); d.Unblock {
 			t.unblock()
 		}
-		t.saves.abort(e)
+		t.dropFlight(e, errAborted)
+		t.saves.drop(e, errAborted)
 		return nil
 	})
 }

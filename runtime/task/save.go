@@ -22,6 +22,7 @@ type save struct {
 	prepared []checkpoint.Committable
 	snapshot checkpoint.TaskSnapshot
 	frozen   state.Snapshot
+	flight   *flight // nil where the epoch was aligned
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -61,9 +62,9 @@ func (v *saves) add(s *save) {
 	}
 }
 
-// abort gives up an epoch that has not been acknowledged. A write that has come to its
+// drop gives up an epoch that has not been acknowledged. A write that has come to its
 // end in this moment is acknowledged all the same: the coordinator ignores that.
-func (v *saves) abort(e flow.Epoch) {
+func (v *saves) drop(e flow.Epoch, why error) {
 	v.mu.Lock()
 	var s *save
 	for _, q := range v.mu.queue {
@@ -73,7 +74,7 @@ func (v *saves) abort(e flow.Epoch) {
 	}
 	v.mu.Unlock()
 	if s != nil {
-		s.drop(errAborted)
+		s.drop(why)
 	}
 }
 
@@ -161,9 +162,48 @@ func (v *saves) write(s *save) error {
 		return err
 	}
 	states := s.frozen.States()
-	if len(states) == 0 {
+	if len(states) == 0 && s.flight == nil {
 		return nil
 	}
+	files := v.t.cfg.Snapshots.Begin(s.ctx, s.barrier.Epoch)
+	whole := false
+	defer func() {
+		if !whole {
+			files.Abort()
+		}
+	}()
+	if len(states) > 0 {
+		if err := s.writeKeyed(states, files); err != nil {
+			return err
+		}
+	}
+	if s.flight != nil {
+		// What is frozen need not be held while records are still coming.
+		s.closed.Do(s.frozen.Close)
+		if err := s.writeFlight(files); err != nil {
+			return err
+		}
+	}
+	if err := context.Cause(s.ctx); err != nil {
+		return err
+	}
+	all, bytes, err := files.Done()
+	if err != nil {
+		return err
+	}
+	whole = true
+	s.snapshot.Bytes = bytes
+	if len(s.snapshot.Channels) > 0 {
+		last := len(all) - 1
+		s.snapshot.InFlight, all = &all[last], all[:last:last]
+	}
+	if s.snapshot.Keyed != nil {
+		s.snapshot.Keyed.Files = all
+	}
+	return nil
+}
+
+func (s *save) writeKeyed(states []state.Stored, to SnapshotFiles) error {
 	keyed := &checkpoint.Keyed{Form: uint8(s.frozen.Form())}
 	for _, st := range states {
 		schema, err := json.Marshal(st.Schema)
@@ -173,24 +213,23 @@ func (v *saves) write(s *save) error {
 		keyed.States = append(keyed.States, checkpoint.StateRef{Operator: string(st.Descriptor.Operator), Name: st.Descriptor.Name,
 			Kind: uint8(st.Descriptor.Kind), Schema: schema})
 	}
-	files := v.t.cfg.Snapshots.Begin(s.ctx, s.barrier.Epoch)
-	whole := false
-	defer func() {
-		if !whole {
-			files.Abort()
-		}
-	}()
-	if err := s.frozen.Write(s.ctx, files); err != nil {
-		return err
-	}
-	if err := context.Cause(s.ctx); err != nil {
-		return err
-	}
-	var err error
-	if keyed.Files, s.snapshot.Bytes, err = files.Done(); err != nil {
-		return err
-	}
-	whole = true
 	s.snapshot.Keyed = keyed
-	return nil
+	return s.frozen.Write(s.ctx, to)
+}
+
+// writeFlight waits for the records that the epoch has overtaken, and writes them
+// behind all other files.
+func (s *save) writeFlight(to SnapshotFiles) error {
+	f := s.flight
+	select {
+	case <-f.done:
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+	s.snapshot.Pause += f.pause.Microseconds()
+	s.snapshot.Books = append(s.snapshot.Books, f.books...)
+	if s.snapshot.Channels = f.channels; len(f.channels) == 0 {
+		return nil
+	}
+	return f.write(s.ctx, to)
 }

@@ -165,12 +165,14 @@ func (t *Task) park(stepped bool) {
 	if t.source != nil && !t.ended && t.pull.waiting && t.pull.until != 0 && t.writable() {
 		until = min(until, t.pull.until)
 	}
-	if until == flow.MaxTime {
+	_, at := t.heard()
+	if until = min(until, at); until == flow.MaxTime {
 		<-t.wake
 		return
 	}
-	left := until - t.cfg.Now()
-	if left <= 0 {
+	now := t.cfg.Now()
+	left := until - now
+	if until <= now {
 		t.parked.Store(false)
 		return
 	}
@@ -189,6 +191,9 @@ const longestSleep = 24 * time.Hour
 
 func (t *Task) somethingToDo(stepped bool) bool {
 	if t.stopped.Load() || t.mail.pending() || t.orders.pending() || t.finished || t.putOff.Load() {
+		return true
+	}
+	if now, _ := t.heard(); now {
 		return true
 	}
 	if !t.writable() {

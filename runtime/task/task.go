@@ -50,6 +50,12 @@ type Task struct {
 	stepped time.Time   // when it last did some
 	saves   saves
 
+	overtaking bool    // epochs may overtake
+	flight     *flight // of the epoch that has overtaken records which still come
+	arrivals   []shuffle.Arrival
+	replays    []*replay // records of the snapshot that are to be taken in first
+	replayed   []checkpoint.Entry
+
 	mail    mailbox     // from operators: what Yield runs
 	orders  mailbox     // from the worker
 	stopped atomic.Bool // the context has ended
@@ -149,6 +155,7 @@ func (t *Task) build() error {
 		}
 	}
 	t.aligner = checkpoint.NewAligner(t.open)
+	t.setOvertaking()
 	return nil
 }
 
@@ -209,7 +216,10 @@ func (t *Task) Run() (err error) {
 				return t.failure(n, err)
 			}
 		}
-		return t.giveBack()
+		if err := t.giveBack(); err != nil {
+			return err
+		}
+		return t.openReplays()
 	})
 	if err == nil {
 		t.cfg.Listener.Running()
@@ -287,6 +297,11 @@ func (t *Task) loop() error {
 				return err
 			}
 		}
+		if now, at := t.heard(); now || at != flow.MaxTime {
+			if err := t.hear(); err != nil {
+				return err
+			}
+		}
 		stepped := t.writable()
 		if stepped {
 			worked, err := t.step()
@@ -317,6 +332,9 @@ func (t *Task) loop() error {
 
 // step takes one thing from the inputs.
 func (t *Task) step() (worked bool, err error) {
+	if len(t.replays) > 0 {
+		return t.stepReplay()
+	}
 	if t.source != nil {
 		return t.stepSource()
 	}
@@ -355,6 +373,9 @@ func (t *Task) stepGate(i int) (bool, error) {
 		return false, nil
 	}
 	if e.Records > 0 {
+		if t.flight != nil {
+			t.boundFlight()
+		}
 		t.frontier.SetActive(g.first + e.Channel)
 		if t.idle {
 			if err := t.frontierMoved(); err != nil {

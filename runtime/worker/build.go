@@ -116,6 +116,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes,
 	}
 	if w.opt.Storage != nil {
+		cfg.Files = w.opt.Storage.Files
 		cfg.Snapshots = w.opt.Storage.Snapshots(id, b.attempt, keyed.base())
 	}
 	if w.opt.Staging != nil {
@@ -128,7 +129,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 			groups[heard] = len(groups) + 1
 		}
 		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Edge: in.Edge, Forward: in.Exchange.Kind == graph.Forward,
-			Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
+			Exchange: in.Exchange.Kind, InLine: in.Exchange.Kind == graph.Broadcast, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
 	}
 	for _, out := range c.Outputs {
 		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output, Edge: out.Edge, Forward: out.Exchange.Kind == graph.Forward,

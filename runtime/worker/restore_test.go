@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/checkpoint"
@@ -92,14 +93,16 @@ type count struct{ Key, N, Sum int64 }
 
 // counts is a sink that keeps the newest count of each key.
 type counts struct {
-	mu sync.Mutex
-	of map[int64]count
+	mu   sync.Mutex
+	slow time.Duration // that a batch takes
+	of   map[int64]count
 }
 
 func (*counts) Info() operator.SinkInfo                                          { return operator.SinkInfo{} }
 func (*counts) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 func (c *counts) Writer(*operator.WriterContext) (operator.Writer[count], error) { return c, nil }
 func (c *counts) Write(b *flow.Batch[count]) error {
+	time.Sleep(c.slow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range b.Values {
@@ -150,6 +153,7 @@ type restoring struct {
 	storage store.Storage
 	job     *store.Job
 	graph   *graph.Graph
+	options Options // AlignTimeout, Credit and Seed
 }
 
 func newRestoring(t *testing.T, st store.Storage) *restoring {
@@ -248,6 +252,7 @@ func (r *restoring) start(t *testing.T, parallelism int) *attempt {
 	ctx, cancel := context.WithCancel(t.Context())
 	a.Worker = New(ctx, Options{Plan: plan, Scheduler: a, BatchSize: 16, Registry: &obs.Registry{}, Log: slog.New(slog.DiscardHandler),
 		Now: func() flow.Time { return 1 }, Storage: Stored(r.job), Staging: Staged(r.job), Hashes: true,
+		AlignTimeout: r.options.AlignTimeout, Credit: r.options.Credit, Seed: r.options.Seed,
 		State: func(_ flow.TaskID, max int, groups flow.KeyGroupRange) (state.Store, error) {
 			return memory.New(memory.Options{MaxParallelism: max, KeyGroups: groups}), nil
 		}})

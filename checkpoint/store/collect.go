@@ -79,6 +79,12 @@ func (j *Job) collect(ctx context.Context, sweep bool) (done Collected, err erro
 		pruned[e.Number] = true
 		done.Entries++
 	}
+	if len(prune) > 0 {
+		// A power cut must not bring an entry back whose files are gone.
+		if err := j.settle(j.root + "log"); err != nil {
+			return done, fmt.Errorf("store: prune the log of job %s: %w", j.id, err)
+		}
+	}
 	reachable := map[string]bool{}
 	var bound label
 	for _, e := range v.Entries {
@@ -110,6 +116,25 @@ func (j *Job) collect(ctx context.Context, sweep bool) (done Collected, err erro
 	}
 	return done, err
 }
+
+// settler is implemented by storages that forget a Delete when the power goes.
+type settler interface{ settle(folder string) error }
+
+func (j *Job) settle(folder string) error {
+	if s, ok := j.st.(settler); ok {
+		return s.settle(folder)
+	}
+	return nil
+}
+
+func (r *retrying) settle(folder string) error {
+	if s, ok := r.Storage.(settler); ok {
+		return s.settle(folder)
+	}
+	return nil
+}
+
+func (d *Dir) settle(folder string) error { return d.sync.of(d.path(folder)) }
 
 // label is the attempt and epoch in the key of a blob.
 type label struct{ attempt, epoch uint64 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -41,6 +43,7 @@ type attempt struct {
 	epoch flow.Epoch
 	task  *store.Task
 	live  map[string]string // files of its tree, with their content
+	dead  []string
 	sink  *store.Staging
 }
 
@@ -115,10 +118,19 @@ func (w *world) step(a *attempt) error {
 		name := fmt.Sprintf("%06d.sst", w.rng.IntN(1_000_000))
 		a.live[name] = name
 	}
-	for name := range a.live {
+	for _, name := range slices.Sorted(maps.Keys(a.live)) {
 		if w.rng.IntN(5) == 0 {
 			delete(a.live, name)
+			a.dead = append(a.dead, name)
 		}
+	}
+	// A tree's files do not come back, but here they may.
+	if n := len(a.dead); n > 0 && w.rng.IntN(4) == 0 {
+		a.live[a.dead[n-1]] = a.dead[n-1]
+		a.dead = a.dead[:n-1]
+	}
+	if len(a.live) == 0 {
+		a.dead = nil // See Task: they don't come back then.
 	}
 	a.epoch++
 	kind := flow.BarrierCheckpoint
@@ -131,8 +143,8 @@ func (w *world) step(a *attempt) error {
 		if kind == flow.BarrierSavepoint {
 			keyed.Form = 1
 		} else {
-			for name, content := range a.live {
-				if err := u.Link(name, w.localFile(content)); err != nil {
+			for _, name := range slices.Sorted(maps.Keys(a.live)) {
+				if err := u.Link(name, w.localFile(a.live[name])); err != nil {
 					return err
 				}
 			}

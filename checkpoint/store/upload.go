@@ -24,7 +24,9 @@ import (
 //
 // What it remembers is the last snapshot that was written whole, or the one the task
 // was restored from, and not everything that was ever stored: a file that the last
-// snapshot was without may have been collected.
+// snapshot was without may have been collected. A snapshot without any linked file is
+// taken for one in portable form and changes nothing in that; so a name must not come back
+// after such a one, which names in a tree, being numbers that only rise, do not.
 type Task struct {
 	j      *Job
 	prefix string // of keys, up to the epoch

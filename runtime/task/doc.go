@@ -19,6 +19,15 @@
 // parks. So a batch leaves when it is full or when there is nothing else to do, and
 // no time-out has to be chosen.
 //
+// At a barrier the task takes hold of all that it is between two records: keyed state
+// is only marked, the rest is small. It sends the barrier on and goes on itself. A
+// goroutine that lives while there is a snapshot to write puts it into storage and
+// acknowledges the epoch; what the state store has put off meanwhile it does in steps
+// between batches, for a share of their time.
+//
+// After a restore comes, in this order: the keyed state, all operators' Open, what they
+// kept beside keyed state, and only then the first record.
+//
 // Invariants:
 //
 //  1. Operators are called by the goroutine of Run only.
@@ -28,4 +37,7 @@
 //     lives.
 //  4. Run returns when the task's operators are closed and nothing it started is
 //     left.
+//  5. Each epoch that was aligned here is acknowledged, declined, or aborted from
+//     outside; epochs are acknowledged in their order. What sinks have prepared for one
+//     that came to nothing goes with the next.
 package task

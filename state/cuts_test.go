@@ -152,7 +152,7 @@ func TestPagedMaps(t *testing.T) {
 				rt.Fatalf("map of %q: %v\nwant %v", k, got, want[k])
 			}
 		}
-		for i := range rapid.IntRange(0, 200).Draw(rt, "calls") {
+		for i := range rapid.IntRange(0, 120).Draw(rt, "calls") {
 			k := rapid.SampledFrom([]string{"", "a", "ab", "b"}).Draw(rt, "k")
 			u := fmt.Sprint(rapid.IntRange(0, 30).Draw(rt, "u"))
 			w, had := want[k][u]
@@ -160,7 +160,7 @@ func TestPagedMaps(t *testing.T) {
 			case "put":
 				put(k, u, i)
 			case "fill":
-				for j := range rapid.SampledFrom([]int{30, 700}).Draw(rt, "n") {
+				for j := range rapid.SampledFrom([]int{30, 300}).Draw(rt, "n") {
 					put(k, fmt.Sprint(j), i)
 				}
 			case "get":
@@ -244,3 +244,186 @@ func checkMapPages[K, U comparable, V any](t *rapid.T, p *mapPages[K, U, V]) {
 }
 
 func sizeOf[T any](v T) uintptr { return unsafe.Sizeof(v) }
+
+func TestPagedTimers(t *testing.T) {
+	hash, err := keyhash.For[string]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type id struct {
+		k  string
+		n  int32
+		at flow.Time
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		want := map[id]bool{}
+		d := &mapDisk{m: map[string]string{}}
+		var tm *Timers[string, int32]
+		var rig *cutRig
+		spread := rapid.SampledFrom([]int64{3, 100, 100_000}).Draw(rt, "spread")
+		mount := func() {
+			var err error
+			if tm, err = NewTimers[string, int32](registry{}, Descriptor{Name: "t"}); err != nil {
+				rt.Fatal(err)
+			}
+			rig = newCutRig(tm, d, func() map[string]string {
+				all := map[string]string{}
+				for e := range want {
+					all[diskKey(flow.KeyGroupOf(hash(e.k), rigGroups), appendTimer(&tm.f, nil, e.at, &e.k, &e.n))] = "\x00"
+				}
+				return all
+			})
+			tm.p.chunk = rapid.SampledFrom([]int{2, 15, 1000}).Draw(rt, "chunk")
+		}
+		mount()
+		draw := func() id {
+			return id{rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(rt, "k"), rapid.Int32Range(-1, 0).Draw(rt, "n"),
+				flow.Time(rapid.Int64Range(-spread, spread).Draw(rt, "at"))}
+		}
+		add := func(e id) {
+			tm.Add(hash(e.k), e.k, e.n, e.at)
+			want[e] = true
+		}
+		least := func() (at flow.Time, ok bool) {
+			at = flow.MaxTime
+			for e := range want {
+				at = min(at, e.at)
+			}
+			return at, len(want) > 0
+		}
+		pop := func(upTo flow.Time) bool {
+			first, some := least()
+			h, k, n, at, ok := tm.Pop(upTo)
+			if ok != (some && first <= upTo) {
+				rt.Fatalf("Pop(%v) gives %v, %v of %v", upTo, at, ok, want)
+			}
+			if !ok {
+				return false
+			}
+			if at != first || !want[id{k, n, at}] || h != hash(k) {
+				rt.Fatalf("Pop(%v) gives %v of %v", upTo, id{k, n, at}, want)
+			}
+			delete(want, id{k, n, at})
+			return true
+		}
+		for range rapid.IntRange(0, 100).Draw(rt, "calls") {
+			switch rapid.SampledFrom([]string{"add", "add", "add", "many", "pop", "pop all", "delete", "each", "next", "step", "step", "step", "step", "again"}).Draw(rt, "call") {
+			case "add":
+				add(draw())
+			case "many":
+				e := draw()
+				for i := range flow.Time(rapid.SampledFrom([]int64{20, 90}).Draw(rt, "n")) {
+					add(id{e.k, e.n, e.at + i*7})
+				}
+			case "pop":
+				upTo := draw().at
+				for range rapid.IntRange(1, 40).Draw(rt, "n") {
+					pop(upTo)
+				}
+			case "pop all":
+				if rapid.IntRange(0, 4).Draw(rt, "really") == 0 {
+					for pop(flow.MaxTime) {
+					}
+				}
+			case "delete":
+				e := draw()
+				if got := tm.Delete(hash(e.k), e.k, e.n, e.at); got != want[e] {
+					rt.Fatalf("Delete(%v) is %v", e, got)
+				}
+				delete(want, e)
+			case "each":
+				got := map[id]bool{}
+				tm.Each(func(h flow.Hash, k string, n int32, at flow.Time) bool {
+					if got[id{k, n, at}] || h != hash(k) {
+						rt.Fatalf("Each gives %v twice, or with the hash %x", id{k, n, at}, h)
+					}
+					got[id{k, n, at}] = true
+					return true
+				})
+				if !maps.Equal(got, want) {
+					rt.Fatalf("Each gives %v, want %v", got, want)
+				}
+			case "next":
+				first, some := least()
+				if at, ok := tm.Next(); ok != some || ok && at != first {
+					rt.Fatalf("Next is %v, %v; want %v", at, ok, first)
+				}
+			case "step":
+				rig.step(rt)
+				if rapid.IntRange(0, 9).Draw(rt, "renumber") == 0 {
+					tm.renumber()
+					tm.sweep()
+					tm.renumberLists()
+				}
+			case "again":
+				rig.finish(rt)
+				mount()
+			}
+			if tm.Len() < len(want) {
+				rt.Fatalf("Len is %d, want %d at least", tm.Len(), len(want))
+			}
+			checkTimerPages(rt, tm)
+		}
+		rig.finish(rt)
+		for pop(flow.MaxTime) {
+		}
+		if tm.Len() != 0 {
+			rt.Fatalf("Len is %d when all have fired", tm.Len())
+		}
+		rig.finish(rt)
+		if len(tm.dirtyOrGone()) > 0 {
+			rt.Fatalf("%d timers are left when all is on disk", len(tm.dirtyOrGone()))
+		}
+	})
+}
+
+func (t *Timers[K, N]) dirtyOrGone() (left []uint32) {
+	for i, m := range t.p.marks {
+		if m&(dirty|gone) != 0 {
+			left = append(left, uint32(i))
+		}
+	}
+	return left
+}
+
+func checkTimerPages[K, N comparable](t *rapid.T, tm *Timers[K, N]) {
+	p := tm.p
+	here := 0
+	tm.known.each(func(_ flow.Hash, e *slot[K, timerID[N], uint32]) bool {
+		if p.ats[e.v] != e.n.at || tm.timers[e.v].k != e.k || tm.timers[e.v].n != e.n.n {
+			t.Fatalf("timer %d is another than the one known", e.v)
+		}
+		if p.marks[e.v]&gone == 0 {
+			here++
+		}
+		return true
+	})
+	linked := 0
+	for _, d := range tm.heap {
+		for j := tm.lists[d.list].head; j != none; j = tm.timers[j].next {
+			if p.marks[j]&gone != 0 || p.ats[j] != d.at || tm.timers[j].list != d.list {
+				t.Fatalf("timer %d is in the wrong list, or gone", j)
+			}
+			linked++
+		}
+	}
+	if int64(here) != p.here || linked != here {
+		t.Fatalf("%d timers are here, %d in lists, said to be %d", here, linked, p.here)
+	}
+	lists := map[mark]map[uint32]bool{p.cur: {}, p.cur ^ dirty: {}}
+	for bit, list := range map[mark][]uint32{p.cur: p.dirtied, p.cur ^ dirty: p.frozen[min(p.next, len(p.frozen)):]} {
+		for _, i := range list {
+			if lists[bit][i] {
+				t.Fatalf("timer %d is listed twice", i)
+			}
+			lists[bit][i] = true
+		}
+	}
+	for i, m := range p.marks {
+		for _, bit := range []mark{p.cur, p.cur ^ dirty} {
+			if m&bit != 0 && !lists[bit][uint32(i)] || (m&listing(bit) != 0) != lists[bit][uint32(i)] {
+				t.Fatalf("timer %d has marks %08b and is listed %v", i, m, lists[bit][uint32(i)])
+			}
+		}
+	}
+}

@@ -1,14 +1,19 @@
 package state
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/keyhash"
 )
 
 // Timers holds timers by key and namespace. They come due in the order of their
 // times; those of one time in the order in which they were added. The same
 // (key, namespace, time) is registered once.
+//
+// If the store has a disk, the timers that are due first are here, and others are
+// read when their time comes near; see timerPages.
 //
 // Window timers come in crowds: one for each key, all at the window's end. So
 // timers of one time stand in one list, and the heap orders the lists, not the
@@ -33,7 +38,8 @@ type Timers[K, N comparable] struct {
 	empty    int    // lists in the heap that are empty
 	recent   uint32 // the list found last
 
-	f format[K, firing[N], uint64]
+	f format[K, N, uint64]
+	p *timerPages[K, N] // nil where all timers are here
 }
 
 type timerID[N comparable] struct {
@@ -66,12 +72,18 @@ const none = ^uint32(0)
 // encoded.
 func NewTimers[K, N comparable](s Store, d Descriptor) (*Timers[K, N], error) {
 	d.Kind = KindTimers
-	f, err := newFormat[K, firing[N], uint64](d)
+	f, err := newFormat[K, N, uint64](d)
 	if err != nil {
 		return nil, err
 	}
+	var mix func(timerID[N]) flow.Hash
+	if !plainWords[timerID[N]]() {
+		if mix, err = keyhash.For[timerID[N]](); err != nil {
+			return nil, fmt.Errorf("%s: namespace: %w", d, err)
+		}
+	}
 	t := &Timers[K, N]{f: f, freeTmr: none, freeList: none, recent: none}
-	t.known.init(func(id timerID[N]) flow.Hash { return f.mix(firing[N]{id.n, id.at}) })
+	t.known.init(mix)
 	t.times.init(nil)
 	if err := s.Register(t); err != nil {
 		return nil, err
@@ -79,23 +91,28 @@ func NewTimers[K, N comparable](s Store, d Descriptor) (*Timers[K, N], error) {
 	return t, nil
 }
 
-// Add registers a timer and reports whether it is new.
-func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) (added bool) {
+// Add registers a timer, if it is not there already.
+func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) {
 	p, fresh := t.known.ref(h, k, timerID[N]{n, at})
 	if !fresh {
-		return false
+		if t.p != nil {
+			t.revive(*p)
+		}
+		return
 	}
 	if t.known.own != nil {
 		k = t.known.own(k)
 	}
-	*p = t.enlist(h, k, n, at)
-	return true
+	i := t.make(h, k, n)
+	*p = i
+	t.link(i, at)
+	if t.p != nil {
+		t.created(i, at)
+	}
 }
 
-// enlist puts a timer at the end of its time's list.
-func (t *Timers[K, N]) enlist(h flow.Hash, k K, n N, at flow.Time) uint32 {
-	l := t.listAt(at)
-	list := &t.lists[l]
+// make takes an unused timer.
+func (t *Timers[K, N]) make(h flow.Hash, k K, n N) uint32 {
 	i := t.freeTmr
 	if i == none {
 		i = uint32(len(t.timers))
@@ -103,14 +120,22 @@ func (t *Timers[K, N]) enlist(h flow.Hash, k K, n N, at flow.Time) uint32 {
 	} else {
 		t.freeTmr = t.timers[i].next
 	}
-	t.timers[i] = timer[K, N]{h: h, k: k, n: n, list: l, prev: list.tail, next: none}
+	t.timers[i] = timer[K, N]{h: h, k: k, n: n}
+	return i
+}
+
+// link puts timer i at the end of its time's list.
+func (t *Timers[K, N]) link(i uint32, at flow.Time) {
+	l := t.listAt(at)
+	list := &t.lists[l]
+	e := &t.timers[i]
+	e.list, e.prev, e.next = l, list.tail, none
 	if list.tail == none {
 		list.head = i
 	} else {
 		t.timers[list.tail].next = i
 	}
 	list.tail = i
-	return i
 }
 
 // listAt finds or makes the list of a time that a timer is about to be added to.
@@ -146,6 +171,9 @@ func timeHash(at flow.Time) flow.Hash { return flow.Hash(mum(uint64(at)^mix1, mi
 // Delete removes a timer and reports whether it was there.
 func (t *Timers[K, N]) Delete(h flow.Hash, k K, n N, at flow.Time) bool {
 	p := t.known.get(h, k, timerID[N]{n, at})
+	if t.p != nil {
+		return t.takeBack(h, k, n, at, p)
+	}
 	if p == nil {
 		return false
 	}
@@ -179,7 +207,7 @@ func (t *Timers[K, N]) unlink(i uint32) {
 
 // release makes timer i free for use.
 func (t *Timers[K, N]) release(i uint32) {
-	t.timers[i] = timer[K, N]{next: t.freeTmr}
+	t.timers[i] = timer[K, N]{list: none, next: t.freeTmr}
 	t.freeTmr = i
 }
 
@@ -196,6 +224,14 @@ func (t *Timers[K, N]) releaseList(i uint32) {
 
 // Next is the time of the timer that is due first.
 func (t *Timers[K, N]) Next() (at flow.Time, ok bool) {
+	if t.p != nil {
+		t.near(flow.MaxTime)
+	}
+	return t.first()
+}
+
+// first is Next of the timers that are here.
+func (t *Timers[K, N]) first() (at flow.Time, ok bool) {
 	for len(t.heap) > 0 {
 		top := t.heap[0]
 		if t.lists[top.list].head != none {
@@ -210,7 +246,10 @@ func (t *Timers[K, N]) Next() (at flow.Time, ok bool) {
 // Pop removes and returns the timer that is due first, if its time is not after
 // upTo.
 func (t *Timers[K, N]) Pop(upTo flow.Time) (h flow.Hash, k K, n N, at flow.Time, ok bool) {
-	at, ok = t.Next()
+	if t.p != nil {
+		t.near(upTo)
+	}
+	at, ok = t.first()
 	if !ok || at > upTo {
 		return 0, k, n, 0, false
 	}
@@ -218,29 +257,42 @@ func (t *Timers[K, N]) Pop(upTo flow.Time) (h flow.Hash, k K, n N, at flow.Time,
 	i := t.lists[l].head
 	e := &t.timers[i]
 	h, k, n = e.h, e.k, e.n
-	t.known.remove(h, k, timerID[N]{n, at})
 	t.unlink(i)
-	t.release(i)
+	if t.p == nil || t.strike(i) {
+		t.known.remove(h, k, timerID[N]{n, at})
+		t.release(i)
+	}
 	if t.lists[l].head == none {
 		t.dropTop()
 	}
 	return h, k, n, at, true
 }
 
-// Len is the number of timers.
-func (t *Timers[K, N]) Len() int { return t.known.n }
+// Len is the number of timers. If the store has a disk it may be too large: a timer
+// that was added while it was on disk may count twice.
+func (t *Timers[K, N]) Len() int {
+	if t.p != nil {
+		return int(t.p.total)
+	}
+	return t.known.n
+}
 
 // Each calls f for all timers, in any order, until it returns false. f must not
-// call methods of t.
+// call methods of t. If the store has a disk it is read from end to end.
 func (t *Timers[K, N]) Each(f func(h flow.Hash, k K, n N, at flow.Time) bool) {
+	if t.p != nil {
+		t.eachPaged(f)
+		return
+	}
 	t.known.each(func(h flow.Hash, e *slot[K, timerID[N], uint32]) bool {
 		return f(h, e.k, e.n.n, e.n.at)
 	})
 }
 
-// Bytes is the memory that the timers take, without what keys point to.
+// Bytes is the memory that the timers take, without what keys point to; that is
+// estimated and added if the store has a disk.
 func (t *Timers[K, N]) Bytes() int64 {
-	return t.known.bytes + t.times.bytes +
+	return t.known.bytes + t.times.bytes + t.p.memory() +
 		int64(cap(t.timers))*int64(unsafe.Sizeof(timer[K, N]{})) +
 		int64(cap(t.lists))*int64(unsafe.Sizeof(timerList{})) +
 		int64(cap(t.heap))*int64(unsafe.Sizeof(due{}))

@@ -104,8 +104,8 @@ func TestJobThatIsBehindIsRestored(t *testing.T) {
 						time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
 						n, took := r.busyEpoch(a, e)
 						overtaken += n
-						// The batch that the sink is at, for each task on the way, and no queue.
-						if took > 10*time.Millisecond {
+						// No queue but, after a restart, that of what was under way.
+						if took > 60*time.Millisecond {
 							t.Errorf("epoch %d took %v", e, took)
 						}
 						e++

@@ -164,24 +164,25 @@ func (t *Task) giveBack() error {
 	return nil
 }
 
-// stepStore lets the store do some of what it has put off. While the task is busy it
-// gets a share of the time, and one step at least: by steps alone it would wait for
-// the slowest of operators, by time alone a batch would wait for it. When the task has
-// nothing to do it is one step, and then another look at the inputs.
+// stepStore lets the store do some of what it has put off, or keep its memory within
+// bounds. While the task is busy, and there is much to do, the store gets a share of the
+// time, and one step at least: by steps alone it would wait for the slowest of
+// operators, by time alone a batch would wait for it. When the task has nothing to do
+// it is one step, and then another look at the inputs.
 func (t *Task) stepStore(busy bool) error {
-	t.putOff.Store(false)
-	began := time.Now()
-	until := began
-	if busy {
-		until = began.Add(min(began.Sub(t.stepped)/storeShare, storeMost))
+	if t.putOff.Load() {
+		t.putOff.Store(false)
 	}
 	more := t.store.Step()
-	now := time.Now()
-	for more && now.Before(until) {
-		more = t.store.Step()
-		now = time.Now()
+	if more && busy {
+		now := time.Now()
+		until := now.Add(min(now.Sub(t.stepped)/storeShare, storeMost))
+		for more && now.Before(until) {
+			more = t.store.Step()
+			now = time.Now()
+		}
+		t.stepped = now
 	}
-	t.stepped = now
 	if more {
 		t.putOff.Store(true)
 	}

@@ -309,10 +309,8 @@ func (t *Task) loop() error {
 				return err
 			}
 			if worked {
-				if t.putOff.Load() {
-					if err := t.stepStore(true); err != nil {
-						return err
-					}
+				if err := t.stepStore(true); err != nil {
+					return err
 				}
 				continue
 			}

@@ -30,12 +30,13 @@ type enumerator struct {
 	client *kgo.Client
 	admin  *kadm.Client
 	known  map[Partition]bool
-	first  bool      // nothing was discovered in this job yet
-	silent time.Time // since when no broker answers
+	ids    map[string]kadm.TopicID // of the last look
+	first  bool                    // nothing was discovered in this job yet
+	silent time.Time               // since when no broker answers
 }
 
 func newEnumerator(o *sourceOptions) *enumerator {
-	return &enumerator{sourceOptions: o, known: map[Partition]bool{}, first: true}
+	return &enumerator{sourceOptions: o, known: map[Partition]bool{}, ids: map[string]kadm.TopicID{}, first: true}
 }
 
 func (e *enumerator) Discover(ctx context.Context) (operator.Discovery, error) {
@@ -146,7 +147,7 @@ func (e *enumerator) look(ctx context.Context) ([]operator.Split, error) {
 	earliest := start.kind == boundNone
 	var splits []operator.Split
 	for _, p := range fresh {
-		pos := position{Topic: p.Topic, Partition: p.Partition, Next: starts[p], End: -1, Earliest: earliest && e.end.kind == boundNone}
+		pos := position{Topic: p.Topic, Partition: p.Partition, ID: e.ids[p.Topic], Next: starts[p], End: -1, Earliest: earliest && e.end.kind == boundNone}
 		if end, ok := ends[p]; ok {
 			if end <= pos.Next {
 				continue // nothing to read
@@ -197,6 +198,7 @@ func (e *enumerator) partitions(ctx context.Context) ([]Partition, error) {
 		if t.Err != nil || !named && (t.IsInternal || e.pattern == nil || !e.pattern.MatchString(name)) {
 			continue
 		}
+		e.ids[name] = t.ID
 		for _, p := range t.Partitions.Numbers() {
 			found = append(found, Partition{name, p})
 		}

@@ -33,7 +33,8 @@ type inbox struct {
 	mu      struct {
 		sync.Mutex
 		queues map[Partition]*queue
-		bytes  int // in queues that are not paused
+		bytes  int        // in queues that are not paused
+		fresh  []position // that nobody has looked at
 		err    error
 	}
 }
@@ -59,11 +60,24 @@ func newInbox(o *clientOptions, wake func()) *inbox {
 	return in
 }
 
-// poll fills the inbox until ctx ends.
-func (in *inbox) poll(ctx context.Context, client *kgo.Client) {
-	for in.wait(ctx) {
+// poll fills the inbox until ctx ends. Partitions that are new are looked at by check
+// before anything of them is put.
+func (in *inbox) poll(ctx context.Context, client *kgo.Client, check func(context.Context, []position) error) {
+	known := func() bool {
+		if fresh := in.unseen(); len(fresh) > 0 {
+			if err := check(ctx, fresh); err != nil {
+				in.fail(err)
+				return false
+			}
+		}
+		return ctx.Err() == nil
+	}
+	for in.wait(ctx) && known() {
 		fetches := client.PollRecords(ctx, pollRecords)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
+			return
+		}
+		if !known() { // some may have been added meanwhile
 			return
 		}
 		fetches.EachPartition(in.put)
@@ -118,9 +132,7 @@ func recordBytes(r *kgo.Record) int { return len(r.Key) + len(r.Value) + 160 }
 func (in *inbox) troubleLocked(p Partition, q *queue, err error) error {
 	f := &flow.Failure{Domain: flow.DomainExternal, Cause: err}
 	if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok || errors.Is(err, kerr.OffsetOutOfRange) {
-		return fmt.Errorf("kafka: reading %s: the offset to go on from is not in the log any more (or not yet): "+
-			"records were deleted by retention before they were read, or lost by the brokers; "+
-			"start the job anew with another start, or raise the topic's retention: %w", p, f)
+		return lostPosition(p, f)
 	}
 	if q == nil {
 		return nil
@@ -138,16 +150,36 @@ func (in *inbox) troubleLocked(p Partition, q *queue, err error) error {
 	}
 	f.Retryable = true
 	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
-		return fmt.Errorf("kafka: %s does not exist any more on the brokers %q; was the topic deleted? %w", p, in.brokers, f)
+		return fmt.Errorf("kafka: %s does not exist any more on the brokers %q; was the topic deleted, or deleted and created again? %w", p, in.brokers, f)
 	}
 	return fmt.Errorf("kafka: reading %s from the brokers %q fails for %v: %w", p, in.brokers, in.patient, f)
 }
 
-// open makes room for a partition.
-func (in *inbox) open(p Partition) {
+// unseen takes the partitions that are to be looked at.
+func (in *inbox) unseen() []position {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.mu.queues[p] = &queue{}
+	fresh := in.mu.fresh
+	in.mu.fresh = nil
+	return fresh
+}
+
+// fail ends reading.
+func (in *inbox) fail(err error) {
+	in.mu.Lock()
+	if in.mu.err == nil {
+		in.mu.err = err
+	}
+	in.mu.Unlock()
+	in.wake()
+}
+
+// open makes room for a partition.
+func (in *inbox) open(p position) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.mu.queues[p.partition()] = &queue{}
+	in.mu.fresh = append(in.mu.fresh, p)
 }
 
 // drop forgets a partition; what is fetched of it later is dropped too.

@@ -302,6 +302,99 @@ func TestLostPositionIsAnError(t *testing.T) {
 	expect(t, source(b, []string{"a"}, kafka.EndLatest()), map[string][]string{"a/0": numbers(5, 10)})
 }
 
+func TestLostPositionByOption(t *testing.T) {
+	t.Parallel()
+	b := cluster(t, "a")
+	produce(t, b, "a", 0, numbers(0, 10)...)
+	j := sourcetest.Start(t, source(b, []string{"a"}), sourcetest.Options{Real: true, Max: 2}, nil)
+	j.Read(2)
+	state := j.Snapshot()
+	j.Close()
+	var offsets kadm.Offsets
+	offsets.Add(kadm.Offset{Topic: "a", Partition: 0, At: 5, LeaderEpoch: -1})
+	if _, err := kadm.NewClient(client(t, b)).DeleteRecords(t.Context(), offsets); err != nil {
+		t.Fatal(err)
+	}
+	if err := sourcetest.Start(t, source(b, []string{"a"}), real(), state).Fail(); err == nil || !strings.Contains(err.Error(), "kafka.IfLost") || flow.FailureOf(err).Retryable {
+		t.Fatal(err)
+	}
+	for lost, want := range map[kafka.Lost][]string{kafka.LostEarliest: numbers(5, 10), kafka.LostLatest: {"10"}} {
+		l := &log{}
+		o := real()
+		o.Log = slog.New(l)
+		k := sourcetest.Start(t, source(b, []string{"a"}, kafka.IfLost(lost)), o, state)
+		if lost == kafka.LostLatest {
+			must(t, k.Discover())
+			until(t, "the loss to be told", func() bool { return l.count("deleted before they were read") > 0 })
+			produce(t, b, "a", 0, "10")
+		}
+		k.Read(len(want))
+		k.Close()
+		if got := k.Values()[:len(want)]; !slices.Equal(got, want) {
+			t.Errorf("%d: %v", lost, got)
+		}
+	}
+}
+
+func TestTopicCreatedAgain(t *testing.T) {
+	t.Parallel()
+	b := cluster(t, "a")
+	produce(t, b, "a", 0, numbers(0, 10)...)
+	j := sourcetest.Start(t, source(b, []string{"a"}), real(), nil)
+	j.Read(5)
+	state := j.Snapshot()
+	j.Close()
+	adm := kadm.NewClient(client(t, b))
+	if _, err := adm.DeleteTopic(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	err := sourcetest.Start(t, source(b, []string{"a"}), real(), state).Fail()
+	if err == nil || !strings.Contains(err.Error(), "does not exist any more") || flow.FailureOf(err).Retryable {
+		t.Fatal(err)
+	}
+	if _, err := adm.CreateTopic(t.Context(), 2, 1, nil, "a"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, b, "a", 0, numbers(100, 130)...)
+	err = sourcetest.Start(t, source(b, []string{"a"}), real(), state).Fail()
+	if err == nil || !strings.Contains(err.Error(), "deleted and created again") || flow.FailureOf(err).Retryable {
+		t.Fatal(err)
+	}
+}
+
+func TestCommitTo(t *testing.T) {
+	t.Parallel()
+	b := cluster(t, "a")
+	produce(t, b, "a", 0, numbers(0, 10)...)
+	src := source(b, []string{"a"}, kafka.CommitTo("lag"))
+	e, err := src.Enumerator()
+	must(t, err)
+	defer e.Close()
+	d, err := e.Discover(t.Context())
+	must(t, err)
+	r, err := src.Reader(&operator.ReaderContext{Context: t.Context(), Log: slog.Default(), Metrics: &obs.Operator{}, Wake: func() {}})
+	must(t, err)
+	defer r.Close()
+	for _, s := range d.Splits {
+		must(t, r.Add(s))
+	}
+	var into operator.Records[string]
+	until(t, "a record", func() bool {
+		_, err := r.Read(&into, 4)
+		must(t, err)
+		return len(into.Values) == 4
+	})
+	splits, err := r.Snapshot()
+	must(t, err)
+	must(t, r.(operator.EpochReader).Committed(1, splits))
+	adm := kadm.NewClient(client(t, b))
+	until(t, "the group's offset", func() bool {
+		o, err := adm.FetchOffsets(t.Context(), "lag")
+		at, ok := o.Lookup("a", 0)
+		return err == nil && ok && at.At == 4
+	})
+}
+
 func TestPauseAndBound(t *testing.T) {
 	t.Parallel()
 	b := cluster(t, "a")

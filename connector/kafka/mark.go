@@ -85,11 +85,16 @@ func (s *session) putMark(ctx context.Context, m mark) error {
 	return nil
 }
 
-// addMark makes a mark part of the open transaction.
-func (s *session) addMark(ctx context.Context, m mark) error {
-	id, epoch, err := s.client.ProducerID(ctx)
+// addMark makes a mark part of the open transaction, which the producer's id and its
+// epoch stand for. The client may have taken another epoch of its own accord, to mend
+// an error; then the records are of an aborted transaction and the mark would be alone.
+func (s *session) addMark(ctx context.Context, m mark, id int64, epoch int16) error {
+	nowID, nowEpoch, err := s.client.ProducerID(ctx)
 	if err != nil {
 		return fmt.Errorf("the producer's id: %w", err)
+	}
+	if nowID != id || nowEpoch != epoch {
+		return fmt.Errorf("the producer's id was %d in epoch %d when the transaction began and is %d in %d: %w", id, epoch, nowID, nowEpoch, kerr.TransactionAbortable)
 	}
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = s.group, id, epoch, s.group

@@ -65,6 +65,8 @@ type sourceOptions struct {
 	start, end  bound
 	discovery   time.Duration
 	uncommitted bool
+	lost        Lost
+	group       string // whose offsets are kept up to date, "" for none
 }
 
 type sinkOptions struct {

@@ -15,15 +15,17 @@ import (
 // reader reads the partitions of one subtask, in turn, a batch of each.
 type reader[T any] struct {
 	*source[T]
-	ctx    *operator.ReaderContext
-	in     *inbox
-	outage *outage
-	client *kgo.Client // made with the first split
-	cancel context.CancelFunc
-	poller sync.WaitGroup
-	open   []*open
-	turn   int
-	last   Record // topic, partition and offset of the last record
+	ctx     *operator.ReaderContext
+	in      *inbox
+	outage  *outage
+	client  *kgo.Client // made with the first split
+	cancel  context.CancelFunc
+	running context.Context // of the poller
+	told    *progress       // nil until there is something to tell
+	poller  sync.WaitGroup
+	open    []*open
+	turn    int
+	last    Record // topic, partition and offset of the last record
 }
 
 // open is a partition in reading.
@@ -34,8 +36,6 @@ type open struct {
 	chunk  chunk // in hand
 	at     int   // the next record of it
 }
-
-func (o *open) partition() Partition { return Partition{o.Topic, o.position.Partition} }
 
 func newReader[T any](s *source[T], ctx *operator.ReaderContext) *reader[T] {
 	r := &reader[T]{source: s, ctx: ctx, in: newInbox(&s.clientOptions, ctx.Wake), cancel: func() {}}
@@ -54,7 +54,7 @@ func (r *reader[T]) Add(s operator.Split) error {
 	if o.End >= 0 && o.Next >= o.End {
 		return nil // Read says that it is done
 	}
-	r.in.open(o.partition())
+	r.in.open(p)
 	offset := kgo.NewOffset().At(p.Next)
 	if p.Earliest {
 		offset = kgo.NewOffset().AtStart()
@@ -75,7 +75,7 @@ func (r *reader[T]) connect(at map[string]map[int32]kgo.Offset) error {
 	}
 	client, err := r.source.client(
 		kgo.ConsumePartitions(at),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.ConsumeResetOffset(r.lost.reset()),
 		kgo.KeepControlRecords(),
 		kgo.KeepRetryableFetchErrors(),
 		kgo.FetchIsolationLevel(isolation),
@@ -91,8 +91,8 @@ func (r *reader[T]) connect(at map[string]map[int32]kgo.Offset) error {
 	}
 	r.client = client
 	ctx, cancel := context.WithCancel(r.ctx.Context)
-	r.cancel = cancel
-	r.poller.Go(func() { r.in.poll(ctx, client) })
+	r.cancel, r.running = cancel, ctx
+	r.poller.Go(func() { r.in.poll(ctx, client, r.check) })
 	return nil
 }
 

@@ -77,9 +77,13 @@ type position struct {
 	// Earliest says that nothing was read and that reading begins at the first
 	// record, wherever that is by then: retention moves it.
 	Earliest bool `msgpack:"earliest,omitempty"`
+	// ID is the topic's, 0 where the brokers have none: another topic may get the name.
+	ID [16]byte `msgpack:"id,omitempty"`
 }
 
-func (p *position) id() string { return Partition{p.Topic, p.Partition}.String() }
+func (p *position) partition() Partition { return Partition{p.Topic, p.Partition} }
+
+func (p *position) id() string { return p.partition().String() }
 
 func (p *position) split() (operator.Split, error) {
 	data, err := msgpack.Marshal(p)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirflow/weir/flow"
@@ -144,6 +145,10 @@ func (c *committer) transact(ctx context.Context, s *session, at mark, parts []s
 		return fmt.Errorf("beginning the transaction: %w", err)
 	}
 	s.inTxn = true
+	id, idEpoch, err := s.client.ProducerID(ctx)
+	if err != nil {
+		return fmt.Errorf("the producer's id: %w", err)
+	}
 	if err := c.step("begun"); err != nil {
 		return s.dead(err)
 	}
@@ -173,7 +178,7 @@ func (c *committer) transact(ctx context.Context, s *session, at mark, parts []s
 			}
 		}
 	}
-	err := s.client.Flush(ctx)
+	err = s.client.Flush(ctx)
 	if e := failed.Load(); e != nil {
 		return *e
 	}
@@ -183,7 +188,7 @@ func (c *committer) transact(ctx context.Context, s *session, at mark, parts []s
 	if err := c.step("flushed"); err != nil {
 		return s.dead(err)
 	}
-	if err := s.addMark(ctx, at); err != nil {
+	if err := s.addMark(ctx, at, id, idEpoch); err != nil {
 		return err
 	}
 	if err := c.step("marked"); err != nil {
@@ -193,7 +198,17 @@ func (c *committer) transact(ctx context.Context, s *session, at mark, parts []s
 		return fmt.Errorf("committing the transaction after %v: %w", time.Since(began).Round(time.Millisecond), cause(ctx, err))
 	}
 	s.inTxn = false
-	return nil
+	// The client says so where there was nothing to commit, too, by its own account.
+	// What the brokers have is what counts.
+	var now mark
+	err = s.concurrent(ctx, func() (err error) { // the offset may take a moment to settle
+		now, err = s.readMark(ctx)
+		return err
+	})
+	if err == nil && !now.covers(at) {
+		err = fmt.Errorf("the transaction was to leave epoch %d in group %q, which has %d: %w", at.epoch, s.group, now.epoch, kerr.TransactionAbortable)
+	}
+	return err
 }
 
 // dead is a death between two steps, of tests: nothing is aborted.

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -196,7 +198,7 @@ func (j *Job) keptView(ctx context.Context) (View, map[uint64]kept, error) {
 		return View{}, nil, err
 	}
 	known := map[uint64]kept{}
-	var all []Numbered
+	var all, damaged []Numbered
 	for _, n := range numbers {
 		j.mu.Lock()
 		k, ok := j.mu.collect.kept[n]
@@ -210,21 +212,30 @@ func (j *Job) keptView(ctx context.Context) (View, map[uint64]kept, error) {
 				return View{}, nil, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
 			}
 			e, err := DecodeEntry(b)
-			if err != nil {
-				return View{}, nil, fmt.Errorf("store: log entry %s of job %s: %w", j.entryKey(n), j.id, err)
-			}
 			var m *checkpoint.Manifest
-			if e.Kind == Committed {
-				if m, err = j.manifest(Numbered{n, e}); err != nil {
-					return View{}, nil, err
-				}
+			if err == nil && e.Kind == Committed {
+				m, err = j.manifest(Numbered{n, e})
+			}
+			if err != nil {
+				// It names files that nobody knows. In front of what is retained it does not matter.
+				damaged = append(damaged, Numbered{n, nil})
+				continue
 			}
 			k = j.keep(n, e, m)
 		}
 		known[n] = k
 		all = append(all, Numbered{n, &k.entry})
 	}
-	return Read(all), known, nil
+	v := Read(all)
+	for _, d := range damaged {
+		if len(v.Entries) == 0 || d.Number > v.Entries[0].Number {
+			return View{}, nil, fmt.Errorf("%w: log entry %s of job %s", checkpoint.ErrCorrupt, j.entryKey(d.Number), j.id)
+		}
+		known[d.Number] = kept{}
+		v.Stray = append(v.Stray, Numbered{d.Number, &Entry{Kind: Removed}})
+	}
+	slices.SortFunc(v.Stray, func(a, b Numbered) int { return cmp.Compare(a.Number, b.Number) })
+	return v, known, nil
 }
 
 // keep notes an entry for later collections. m is its manifest, nil where it has none.

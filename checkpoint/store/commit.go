@@ -45,10 +45,25 @@ func (j *Job) readAll(ctx context.Context, key string) ([]byte, error) {
 
 // view reads the whole log. An entry that goes away meanwhile was pruned.
 func (j *Job) view(ctx context.Context) (View, error) {
+	v, damaged, err := j.viewDamaged(ctx)
+	if err != nil {
+		return v, err
+	}
+	for i := len(v.Entries) - 1; i >= 0 && v.Entries[i].Kind != Fresh; i-- {
+		if err := damaged[v.Entries[i].Number]; err != nil {
+			return v, fmt.Errorf("%w; go on from a savepoint, or begin the job anew", err)
+		}
+	}
+	return v, nil
+}
+
+// viewDamaged is view that goes on past entries that cannot be read.
+func (j *Job) viewDamaged(ctx context.Context) (v View, damaged map[uint64]error, err error) {
 	numbers, err := j.numbers(ctx)
 	if err != nil {
-		return View{}, err
+		return v, nil, err
 	}
+	damaged = map[uint64]error{}
 	all := make([]Numbered, 0, len(numbers))
 	for _, n := range numbers {
 		b, err := j.readAll(ctx, j.entryKey(n))
@@ -56,16 +71,25 @@ func (j *Job) view(ctx context.Context) (View, error) {
 			continue
 		}
 		if err != nil {
-			return View{}, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
+			return v, nil, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
 		}
 		e, err := DecodeEntry(b)
 		if err != nil {
-			return View{}, fmt.Errorf("store: log entry %s of job %s: %w", j.entryKey(n), j.id, err)
+			damaged[n] = fmt.Errorf("store: log entry %s of job %s: %w", j.entryKey(n), j.id, err)
+			// A stand-in that keeps its number taken. What it said is lost, so attempt and epoch
+			// are chosen to be above all that it can have said.
+			e = &Entry{Kind: Removed, Attempt: 1, Epoch: lostEpochs}
+			if k := len(all); k > 0 {
+				e.Attempt, e.Epoch = all[k-1].Attempt+1, all[k-1].Epoch+lostEpochs
+			}
 		}
 		all = append(all, Numbered{n, e})
 	}
-	return Read(all), nil
+	return Read(all), damaged, nil
 }
+
+// lostEpochs is more than the epochs that can lie between two entries of a log.
+const lostEpochs = 1 << 20
 
 // manifest decodes that of an entry.
 func (j *Job) manifest(e Numbered) (*checkpoint.Manifest, error) {
@@ -125,7 +149,15 @@ func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attem
 	defer j.commits.Unlock()
 	j.setClaim(nil)
 	for {
-		v, err := j.view(ctx)
+		read := j.view
+		if kind == Fresh {
+			// Nothing is taken over from it, so it may be damaged.
+			read = func(ctx context.Context) (View, error) {
+				v, _, err := j.viewDamaged(ctx)
+				return v, err
+			}
+		}
+		v, err := read(ctx)
 		if err != nil {
 			return 0, nil, err
 		}

@@ -19,7 +19,7 @@ import (
 // added up, and a sink that is slower than everything before it: the queues are full.
 func newBusy(t *testing.T, st store.Storage, seed uint64) *restoring {
 	r := newRestoring(t, st)
-	r.options = Options{AlignTimeout: 1, Credit: 1000, Seed: seed}
+	r.options = Options{AlignTimeout: 1, Credit: 10_000, Seed: seed}
 	r.sink.slow = time.Millisecond
 	key, err := operator.NewKey(func(c count) int64 { return c.Key })
 	if err != nil {
@@ -99,13 +99,14 @@ func TestJobThatIsBehindIsRestored(t *testing.T) {
 				e := uint64(1)
 				for range 5 {
 					a := r.start(t, 1+rng.IntN(4))
-					for range rng.IntN(3) {
+					for i := range rng.IntN(4) {
 						r.source.set(min(r.source.get()+int64(rng.IntN(200)), 900))
 						time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
 						n, took := r.busyEpoch(a, e)
 						overtaken += n
-						// No queue but, after a restart, that of what was under way.
-						if took > 60*time.Millisecond {
+						// After a restart what was under way comes before the barrier. Otherwise it
+						// waits for the batch that the sink is at, and for no queue.
+						if i > 0 && took > 10*time.Millisecond {
 							t.Errorf("epoch %d took %v", e, took)
 						}
 						e++

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/state"
+	"github.com/weirflow/weir/state/lsm"
 	"github.com/weirflow/weir/state/memory"
 )
 
@@ -154,6 +156,12 @@ type restoring struct {
 	job     *store.Job
 	graph   *graph.Graph
 	options Options // AlignTimeout, Credit and Seed
+
+	// disk is where keyed state is, in directories of dir; nil: in memory.
+	disk   *lsm.Env
+	dir    string
+	mu     sync.Mutex
+	opened int
 }
 
 func newRestoring(t *testing.T, st store.Storage) *restoring {
@@ -254,6 +262,12 @@ func (r *restoring) start(t *testing.T, parallelism int) *attempt {
 		Now: func() flow.Time { return 1 }, Storage: Stored(r.job), Staging: Staged(r.job), Hashes: true,
 		AlignTimeout: r.options.AlignTimeout, Credit: r.options.Credit, Seed: r.options.Seed,
 		State: func(_ flow.TaskID, max int, groups flow.KeyGroupRange) (state.Store, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.disk != nil {
+				r.opened++
+				return r.disk.Open(lsm.Options{Dir: filepath.Join(r.dir, fmt.Sprint(r.opened)), MaxParallelism: max, KeyGroups: groups})
+			}
 			return memory.New(memory.Options{MaxParallelism: max, KeyGroups: groups}), nil
 		}})
 	t.Cleanup(func() { cancel(); a.Wait() })
@@ -327,20 +341,34 @@ func (r *restoring) check(t *testing.T) {
 // A job that is killed between epochs, and goes on with more or fewer subtasks, counts
 // each record once.
 func TestJobIsRestored(t *testing.T) {
+	directory := func(t *testing.T) store.Storage {
+		st, err := store.Open(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
 	for name, open := range map[string]func(t *testing.T) store.Storage{
-		"memory": func(*testing.T) store.Storage { return store.NewMem(nil) },
-		"directory": func(t *testing.T) store.Storage {
-			st, err := store.Open(t.Context(), t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return st
-		},
+		"memory":        func(*testing.T) store.Storage { return store.NewMem(nil) },
+		"directory":     directory,
+		"state on disk": directory,
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := open(t)
+			st, dir := open(t), t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRestoring(t, st)
+				if name == "state on disk" {
+					env, err := lsm.NewEnv(lsm.EnvOptions{Memory: 8 << 20})
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.disk, r.dir = env, dir
+					defer func() {
+						if err := env.Close(); err != nil {
+							t.Error(err)
+						}
+					}()
+				}
 				a := r.start(t, 2)
 				r.source.set(120)
 				synctest.Wait()

@@ -4,7 +4,7 @@
 // A job with a state location keeps there what it needs to go on another time:
 //
 //	STATE/jobs/JOB/…   the commit log and the files of checkpoints (checkpoint/store)
-//	STATE/work/JOB/…   files of the running tasks; removed at the start and the end
+//	STATE/local/JOB/…  files of the running tasks; removed at the start and the end
 //
 // The working files of a job whose state is not in a directory are in one for
 // temporary files.

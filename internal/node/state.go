@@ -185,7 +185,7 @@ func (d *durable) workDir() (string, error) {
 		}
 		d.work = dir
 	} else {
-		d.work = filepath.Join(local, "work", url.PathEscape(string(d.opt.Job)))
+		d.work = filepath.Join(local, "local", url.PathEscape(string(d.opt.Job)))
 		// What is there is of a process that was killed: the lock says that it is gone.
 		if err := os.RemoveAll(d.work); err != nil {
 			return "", fmt.Errorf("removing the working files of an earlier run: %w", err)

@@ -32,6 +32,8 @@ type crew struct {
 	told   []string
 	hold   map[string]bool // by message
 	refuse error           // of Deploy
+	saves  bool            // acknowledges with a snapshot
+	at     uint64          // the attempt
 	ended  map[api.Task]bool
 	noMore int
 }
@@ -60,13 +62,17 @@ func (c *crew) state(s api.State, f *api.Failure, tasks ...api.Task) {
 		c.ended[t] = over || s >= api.Finished
 		c.Unlock()
 		if !over {
-			c.TaskState(&api.TaskState{Attempt: 1, Task: t, State: s, Failure: f})
+			c.TaskState(&api.TaskState{Attempt: c.at, Task: t, State: s, Failure: f})
 		}
 	}
 }
 
 func (c *crew) Deploy(m *api.Deploy) error {
 	held := c.note("deploy %d", len(m.Tasks))
+	c.Lock()
+	c.at, c.noMore = m.Attempt, 0
+	clear(c.ended)
+	c.Unlock()
 	if c.refuse != nil {
 		return c.refuse
 	}
@@ -81,7 +87,7 @@ func (c *crew) running() {
 	c.state(api.Running, nil, c.tasks...)
 	for _, t := range c.tasks {
 		if c.source[t] {
-			c.RequestSplit(&api.RequestSplit{Attempt: 1, Task: t, Operator: t.Chain})
+			c.RequestSplit(&api.RequestSplit{Attempt: c.at, Task: t, Operator: t.Chain})
 		}
 	}
 }
@@ -97,8 +103,8 @@ func (c *crew) AddSplits(m *api.AddSplits) {
 
 // read reports that a subtask has read a split, and asks for one more.
 func (c *crew) read(t api.Task, id string) {
-	c.FinishedSplit(&api.FinishedSplit{Attempt: 1, Task: t, Operator: t.Chain, Split: id})
-	c.RequestSplit(&api.RequestSplit{Attempt: 1, Task: t, Operator: t.Chain})
+	c.FinishedSplit(&api.FinishedSplit{Attempt: c.at, Task: t, Operator: t.Chain, Split: id})
+	c.RequestSplit(&api.RequestSplit{Attempt: c.at, Task: t, Operator: t.Chain})
 }
 
 func (c *crew) NoMoreSplits(m *api.NoMoreSplits) {
@@ -122,7 +128,11 @@ func (c *crew) InjectBarrier(m *api.InjectBarrier) {
 		return
 	}
 	for _, t := range c.tasks {
-		a := &api.Ack{Attempt: 1, Task: t, Epoch: m.Epoch}
+		a := &api.Ack{Attempt: c.at, Task: t, Epoch: m.Epoch}
+		if c.saves {
+			a.Snapshot = checkpoint.AppendTaskSnapshot(nil, &checkpoint.TaskSnapshot{Chain: t.Chain, Subtask: t.Subtask,
+				Parallelism: len(c.tasks) / 2, End: flow.DefaultMaxParallelism})
+		}
 		if t.Chain == "sink" {
 			a.Prepared = []api.Prepared{{Operator: "sink", Epoch: m.Epoch, Data: []byte{byte(m.Epoch)}}}
 		}
@@ -168,12 +178,15 @@ func (e *enumeration) Discover(ctx context.Context) (operator.Discovery, error) 
 	return e.discover(ctx, e.calls)
 }
 func (e *enumeration) Finished(ids []string) {
+	if e.crew.saves {
+		e.crew.note("finished %s", strings.Join(ids, " "))
+	}
 	if e.finish != nil {
 		e.finish(ids)
 	}
 }
-func (e *enumeration) Snapshot() ([]byte, error) { return nil, nil }
-func (e *enumeration) Restore([]byte) error      { return nil }
+func (e *enumeration) Snapshot() ([]byte, error) { return []byte("discovered"), nil }
+func (e *enumeration) Restore(b []byte) error    { e.crew.note("restore %s", b); return nil }
 func (e *enumeration) Close() error              { e.crew.note("enumerator closed"); return e.closing }
 
 type commission struct {
@@ -185,6 +198,12 @@ func (c commission) Commit(ctx context.Context, e flow.Epoch, prepared [][]byte)
 	c.crew.note("commit %d %d", e, len(prepared))
 	if c.commit != nil {
 		return c.commit(ctx, e)
+	}
+	return nil
+}
+func (c commission) Recover(_ context.Context, restored flow.Epoch) error {
+	if c.crew.saves {
+		c.crew.note("recover %d", restored)
 	}
 	return nil
 }
@@ -203,7 +222,7 @@ type setup struct {
 
 func (o setup) make(t *testing.T) *crew {
 	t.Helper()
-	c := &crew{source: map[api.Task]bool{}, hold: map[string]bool{}, ended: map[api.Task]bool{}}
+	c := &crew{at: 1, source: map[api.Task]bool{}, hold: map[string]bool{}, ended: map[api.Task]bool{}}
 	if o.source.Enumerator == nil {
 		o.source.Enumerator = func() (operator.Enumerator, error) { return &enumeration{crew: c, discover: o.discover}, nil }
 	}

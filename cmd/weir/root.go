@@ -10,6 +10,10 @@ import (
 var commands = []func() *cobra.Command{
 	newRunCmd,
 	newGraphCmd,
+	newCheckpointCmd,
+	newSavepointCmd,
+	newStateCmd,
+	newAuditCmd,
 	newBenchCmd,
 	newVersionCmd,
 }

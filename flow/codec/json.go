@@ -18,8 +18,8 @@ const (
 	// JSON has no number for are "NaN", "+Inf" and "-Inf".
 	JSONPlain JSONForm = iota
 	// JSONTable is for tables, where all values of a type have one shape: maps are lists of
-	// {"key": k, "value": v}; floats that JSON has no number for are null; times have
-	// microseconds; see [JSON.Text] for what is a string of JSON.
+	// {"key": k, "value": v}; floats that JSON has no number for are null, and so are times
+	// that have not four digits for the year; times have microseconds; see [JSON.Text] for what is a string of JSON.
 	JSONTable
 )
 
@@ -276,6 +276,10 @@ func (w *jsonWriter) time(t time.Time) {
 	layout := `"2006-01-02T15:04:05.999999999Z"`
 	if w.form == JSONTable {
 		layout = `"2006-01-02T15:04:05.999999Z"`
+		if y := t.Year(); y < 0 || y > 9999 {
+			w.out = append(w.out, "null"...)
+			return
+		}
 	}
 	w.out = t.AppendFormat(w.out, layout)
 }

@@ -8,8 +8,8 @@
 //
 //	coordinator                         each task
 //	InjectBarrier ── at the sources ──► Aligner.Barrier, one input after another
-//	                                    Aligned: snapshot, prepare the commit,
-//	                                    send the barrier on
+//	                                    Aligned or Overtake: snapshot, prepare the
+//	                                    commit, send the barrier on
 //	Coordinator.Ack ◄── committables ── Prepared.For(epoch)
 //	all acknowledged:
 //	Commit ──► the shell commits, idempotently
@@ -22,6 +22,9 @@
 // prepared for it stays in its Prepared, and is acknowledged again, and committed,
 // with the next epoch that completes.
 //
+// An epoch that is not aligned in time overtakes: what it has not waited for is copied
+// into the snapshot, and is taken in first by a task that is restored from it.
+//
 // Words: an epoch is in flight from its InjectBarrier until it is committed or
 // aborted. It is aligning while acknowledgements are missing, and committing from
 // the Commit action on. A committing epoch can no longer be aborted.
@@ -31,7 +34,10 @@
 //  1. Commit is said only of an epoch that every task of the attempt has
 //     acknowledged, once for each epoch, and in the order of epochs; the next
 //     Commit only after the last one's Committed.
-//  2. An aligner says Aligned at most once for each epoch, and in the order of epochs.
+//  2. An aligner says Aligned or Overtake at most once for each epoch, and in the order
+//     of epochs. An epoch that overtook is complete before the next one ends. Every record
+//     before its barriers is then in the state or among those that were copied, and
+//     in one of them only.
 //  3. Every committable that was acknowledged in a committed epoch is in exactly one
 //     Commit action of the attempt.
 //  4. A final epoch is alone in flight, and is never given up silently: it ends

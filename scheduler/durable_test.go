@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,8 +23,7 @@ import (
 // vault is a Storage whose log is a slice, which several schedulers may share.
 type vault struct {
 	crew *crew
-	log  *[]*checkpoint.Manifest
-	at   *flow.Attempt // of the newest claim
+	*sharedLog
 	mine flow.Attempt
 	// fail makes a call fail: "claim 2", "commit 3", "savepoint 1", "collect".
 	fail map[string]error
@@ -31,12 +31,17 @@ type vault struct {
 	lost bool
 }
 
-func newVault() *vault {
-	return &vault{log: new([]*checkpoint.Manifest), at: new(flow.Attempt), fail: map[string]error{}}
+// sharedLog is what processes have in common.
+type sharedLog struct {
+	sync.Mutex
+	log []*checkpoint.Manifest
+	at  flow.Attempt // of the newest claim
 }
 
+func newVault() *vault { return &vault{sharedLog: &sharedLog{}, fail: map[string]error{}} }
+
 // other is the same storage, seen by another process.
-func (v *vault) other() *vault { return &vault{log: v.log, at: v.at, fail: map[string]error{}} }
+func (v *vault) other() *vault { return &vault{sharedLog: v.sharedLog, fail: map[string]error{}} }
 
 func (v *vault) note(format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
@@ -49,23 +54,30 @@ func (v *vault) note(format string, args ...any) error {
 }
 
 func (v *vault) newest() *checkpoint.Manifest {
-	if n := len(*v.log); n > 0 {
-		return (*v.log)[n-1]
+	v.Lock()
+	defer v.Unlock()
+	if n := len(v.log); n > 0 {
+		return v.log[n-1]
 	}
 	return nil
 }
 
 func (v *vault) Claim(_ context.Context, at flow.Attempt, fresh bool) (c Claimed, err error) {
+	v.Lock()
+	newest := v.at
 	if at == 0 {
-		at = *v.at + 1
+		at = newest + 1
 	}
+	v.Unlock()
 	if err := v.note("claim %d", at); err != nil {
 		return c, err
 	}
-	if at <= *v.at {
+	if at <= newest {
 		return c, fmt.Errorf("%w: %d is not new", store.ErrFenced, at)
 	}
-	*v.at, v.mine = at, at
+	v.Lock()
+	v.at, v.mine = at, at
+	v.Unlock()
 	c.Attempt = at
 	if m := v.newest(); m != nil {
 		c.Newest = flow.Epoch(m.Epoch)
@@ -77,8 +89,11 @@ func (v *vault) Claim(_ context.Context, at flow.Attempt, fresh bool) (c Claimed
 }
 
 func (v *vault) Commit(_ context.Context, m *checkpoint.Manifest) error {
-	if *v.at != v.mine {
-		return fmt.Errorf("%w: %d has", store.ErrFenced, *v.at)
+	v.Lock()
+	at := v.at
+	v.Unlock()
+	if at != v.mine {
+		return fmt.Errorf("%w: %d has", store.ErrFenced, at)
 	}
 	err := v.note("manifest %d", m.Epoch)
 	if err == nil || v.lost {
@@ -86,7 +101,9 @@ func (v *vault) Commit(_ context.Context, m *checkpoint.Manifest) error {
 		if derr != nil {
 			return derr
 		}
-		*v.log = append(*v.log, again)
+		v.Lock()
+		v.log = append(v.log, again)
+		v.Unlock()
 	}
 	return err
 }
@@ -274,7 +291,7 @@ func TestStartedAgain(t *testing.T) {
 			t.Error(err)
 		}
 		inOrder(t, c, "barrier 2, manifest 2, commit 2 1, manifest 3, cancel 2")
-		saved := published((*v.log)[0])
+		saved := published(v.log[0])
 		other := newVault()
 		var r Restored
 		c = keeping(t, other, setup{discover: all("a")}, func(o *Options) {

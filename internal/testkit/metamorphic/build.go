@@ -23,6 +23,7 @@ type build struct {
 	// open counts the splits whose sentinel was not yet seen; allRead is called at 0.
 	open    atomic.Int64
 	allRead func()
+	life    *life // nil where there is but one
 }
 
 // pipeline builds it.
@@ -31,7 +32,9 @@ func (b *build) pipeline() *sdk.Pipeline {
 	if b.p.KeyGroups > 0 {
 		p.MaxParallelism(b.p.KeyGroups)
 	}
-	b.sinks = map[ref]*sink{}
+	if b.sinks == nil {
+		b.sinks = map[ref]*sink{}
+	}
 	streams := make([][]*sdk.Stream[Record], len(b.p.Nodes))
 	for i, n := range b.p.Nodes {
 		if n.op == sourceOp {
@@ -45,9 +48,12 @@ func (b *build) pipeline() *sdk.Pipeline {
 		streams[i] = n.op.build(b, n, in)
 	}
 	for _, r := range b.p.sinks() {
-		s := newSink(b.watch, b.p.Nodes[r.node])
-		b.sinks[r] = s
-		sdk.Write(streams[r.node][r.out], s, b.named(b.p.Nodes[r.node], fmt.Sprint("sink ", r.out))...)
+		s := b.sinks[r]
+		if s == nil {
+			s = newSink(b.watch, b.p.Nodes[r.node])
+			b.sinks[r] = s
+		}
+		sdk.Write(streams[r.node][r.out], &opened{s, b.life}, b.named(b.p.Nodes[r.node], fmt.Sprint("sink ", r.out))...)
 	}
 	return p
 }
@@ -95,7 +101,7 @@ func (b *build) source(p *sdk.Pipeline, n *node) *sdk.Stream[Record] {
 			timed[i] = append(timed[i], slice.Record[Record]{Value: Record{Time: b.in.far(), Origin: sentinel}, Time: sdk.Time(b.in.far())})
 		}
 	}
-	src := &source{Source: slice.TimedSplits(timed...), c: b.c}
+	src := &source{Source: slice.TimedSplits(timed...), c: b.c, life: b.life}
 	if b.c.untimed(n.id) {
 		src.Source = slice.Splits(plain(timed)...)
 	}
@@ -146,7 +152,8 @@ func (b *build) sentinels(n *node, s *sdk.Stream[Record]) *sdk.Stream[Record] {
 // source is a slice source that reads in runs of random length.
 type source struct {
 	*slice.Source[Record]
-	c Config
+	c    Config
+	life *life
 }
 
 func (s *source) Info() operator.SourceInfo {
@@ -159,6 +166,9 @@ func (s *source) Info() operator.SourceInfo {
 
 func (s *source) Reader(ctx *operator.ReaderContext) (operator.Reader[Record], error) {
 	r, err := s.Source.Reader(ctx)
+	if err == nil && s.life != nil {
+		r = &counted{r, s.life}
+	}
 	if err != nil || !s.c.Uneven {
 		return r, err
 	}
@@ -179,4 +189,18 @@ func (r *uneven) Read(into *operator.Records[Record], limit int) (operator.Statu
 		return operator.WaitForWake, nil
 	}
 	return r.Reader.Read(into, 1+r.rnd.IntN(limit))
+}
+
+// counted tells a life of the records that are read.
+type counted struct {
+	operator.Reader[Record]
+	life *life
+}
+
+func (r *counted) Read(into *operator.Records[Record], limit int) (operator.Status, error) {
+	st, err := r.Reader.Read(into, limit)
+	if err == nil {
+		err = r.life.at(AtRecord, int64(len(into.Values)))
+	}
+	return st, err
 }

@@ -61,6 +61,11 @@ type Outcome struct {
 	// Records is how many records operators took in.
 	Records int64
 	Epochs  int
+	// Killed is how many processes were killed.
+	Killed int
+
+	survived  bool // there were several processes
+	unaligned bool // epochs may have overtaken records
 }
 
 // Run runs p over in as c says. patience is how long it may make no progress.
@@ -178,14 +183,19 @@ func await(done <-chan error, stop *stopper, patience time.Duration) error {
 			continue
 		}
 		if still++; still >= looks {
-			var b strings.Builder
-			for _, op := range reg.Operators() {
-				fmt.Fprintf(&b, "  %s/%d: in %d, out %d, watermark %v\n", op.Name, op.Subtask, op.RecordsIn.Load(), op.RecordsOut.Load(), flow.Time(op.Watermark.Load()))
-			}
-			stacks := make([]byte, 1<<20)
-			return fmt.Errorf("%w for %v; operators:\n%sall goroutines:\n%s", ErrStuck, patience, b.String(), stacks[:runtime.Stack(stacks, true)])
+			return stuckError(reg, patience)
 		}
 	}
+}
+
+// stuckError says where everything stands.
+func stuckError(reg *obs.Registry, patience time.Duration) error {
+	var b strings.Builder
+	for _, op := range reg.Operators() {
+		fmt.Fprintf(&b, "  %s/%d: in %d, out %d, watermark %v\n", op.Name, op.Subtask, op.RecordsIn.Load(), op.RecordsOut.Load(), flow.Time(op.Watermark.Load()))
+	}
+	stacks := make([]byte, 1<<20)
+	return fmt.Errorf("%w for %v; operators:\n%sall goroutines:\n%s", ErrStuck, patience, b.String(), stacks[:runtime.Stack(stacks, true)])
 }
 
 // progress is the records that operators took in, and a number that changes when

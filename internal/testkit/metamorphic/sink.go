@@ -31,6 +31,65 @@ type chunk struct {
 
 func newSink(w *watch, n *node) *sink { return &sink{watch: w, node: n} }
 
+// opened is the sink as one process knows it.
+type opened struct {
+	*sink
+	life *life // nil where there is but one
+}
+
+func (s *opened) Writer(ctx *operator.WriterContext) (operator.Writer[Record], error) {
+	w, err := s.sink.Writer(ctx)
+	if err == nil && s.life != nil {
+		w = &mortalWriter{w, s.life}
+	}
+	return w, err
+}
+
+func (s *opened) Committer(*operator.CommitterContext) (operator.Committer, error) { return s, nil }
+
+// Commit is a publication that may be the last thing that the process does.
+func (s *opened) Commit(ctx context.Context, epoch flow.Epoch, prepared [][]byte) error {
+	if s.life == nil {
+		return s.sink.Commit(ctx, epoch, prepared)
+	}
+	if err := s.life.at(BeforeCommit, 1); err != nil {
+		return err
+	}
+	if err := s.sink.Commit(ctx, epoch, prepared); err != nil {
+		return err
+	}
+	return s.life.at(AfterCommit, 1)
+}
+
+// Records is how many records were prepared, by what is stored.
+func (s *opened) Records(prepared [][]byte) (n int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range prepared {
+		n += int64(len(s.chunks[binary.LittleEndian.Uint64(p)].records))
+	}
+	return n, nil
+}
+
+type mortalWriter struct {
+	operator.Writer[Record]
+	life *life
+}
+
+func (w *mortalWriter) Write(b *flow.Batch[Record]) error {
+	if err := w.life.at(UserCodeFails, 1); err != nil {
+		return err
+	}
+	return w.Writer.Write(b)
+}
+
+func (w *mortalWriter) Prepare(b flow.Barrier) ([]byte, error) {
+	if err := w.life.at(AtPrepare, 1); err != nil {
+		return nil, err
+	}
+	return w.Writer.Prepare(b)
+}
+
 func (s *sink) Info() operator.SinkInfo {
 	return operator.SinkInfo{Kind: "sink", Guarantee: graph.ExactlyOnce}
 }

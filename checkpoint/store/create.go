@@ -110,7 +110,7 @@ func (s *spooled) Write(p []byte) (int, error) {
 		}
 		s.buf = bytes.Buffer{}
 	}
-	n, err := s.file.Write(p)
+	n, err := s.file.Write(unshared(s.j.opts.FS, p))
 	s.size += int64(n)
 	if err != nil {
 		return n, fmt.Errorf("store: spool: %w", err)
@@ -134,6 +134,15 @@ func (s *spooled) drop() {
 	s.file = nil
 }
 
+// unshared is p, or a copy where the file system may change what it is given to write:
+// vfs allows that, io.Writer does not.
+func unshared(fs vfs.FS, p []byte) []byte {
+	if fs == vfs.Default {
+		return p
+	}
+	return bytes.Clone(p)
+}
+
 // summed notes what goes through it to a blob.
 type summed struct {
 	blobWriter
@@ -142,9 +151,10 @@ type summed struct {
 }
 
 func (w *summed) Write(p []byte) (int, error) {
+	// In front of the write: after a part of one the blob is given up anyway.
+	w.crc = crc32.Update(w.crc, castagnoli, p)
 	n, err := w.blobWriter.Write(p)
 	w.size += int64(n)
-	w.crc = crc32.Update(w.crc, castagnoli, p[:n])
 	return n, err
 }
 

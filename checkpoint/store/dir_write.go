@@ -42,6 +42,8 @@ func (d *Dir) create() (*dirFile, error) {
 	return &dirFile{File: f, d: d, path: path}, nil
 }
 
+func (w *dirFile) Write(p []byte) (int, error) { return w.File.Write(unshared(w.d.fs, p)) }
+
 // finish syncs and closes the file.
 func (w *dirFile) finish() error {
 	err := w.Sync()

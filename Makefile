@@ -9,6 +9,7 @@ MAKEFLAGS   += --no-print-directory
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
 KAFKA_DIR        := $(CURDIR)/.cache/kafka
+POSTGRES_DIR     := $(CURDIR)/.cache/postgres
 BENCH_CASES      ?= wordcount keyed passthrough window latency
 
 # stage NAME,COMMAND says what runs and how long it took.
@@ -57,16 +58,18 @@ $(GOLANGCI):
 	$(call stage,build golangci-lint $(GOLANGCI_VERSION),CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
 	@mv .cache/bin/golangci-lint $@
 
-# The tests find the broker by WEIR_KAFKA, and restart it by running
-# WEIR_KAFKA_RESTART.
+# The tests find their neighbours by WEIR_KAFKA and WEIR_POSTGRES, and restart them
+# by running WEIR_KAFKA_RESTART and WEIR_POSTGRES_RESTART.
 .PHONY: integration
-integration: ## tests against real neighbours: a Kafka broker
+integration: ## tests against real neighbours: a Kafka broker, a PostgreSQL server
 	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
-	@trap 'scripts/kafka/broker clear $(KAFKA_DIR)' EXIT; \
+	$(call stage,start PostgreSQL,scripts/postgres/server start $(POSTGRES_DIR))
+	@trap 'scripts/kafka/broker clear $(KAFKA_DIR); scripts/postgres/server clear $(POSTGRES_DIR)' EXIT; \
 	printf '==> integration tests\n'; \
 	dirs="$(tagged)"; \
 	if [[ -z $$dirs ]]; then echo '    no test has the tag "integration"'; exit 1; fi; \
 	WEIR_KAFKA=127.0.0.1:19092 WEIR_KAFKA_RESTART="$(CURDIR)/scripts/kafka/broker restart $(KAFKA_DIR)" \
+	WEIR_POSTGRES=postgres://weir:weir@127.0.0.1:19532/postgres WEIR_POSTGRES_RESTART="$(CURDIR)/scripts/postgres/server restart $(POSTGRES_DIR)" \
 		go test -count=1 -p 1 -timeout 10m -tags integration $$dirs
 
 .PHONY: bench
@@ -78,6 +81,7 @@ floor: ## the programs without an engine that the benchmarks are measured by
 	@go test -run '^$$' -bench . -benchtime 3x ./bench/floor
 
 .PHONY: clean
-clean: ## remove what was built, the tools and the broker with its data
+clean: ## remove what was built, the tools, the broker and the server with their data
 	@[[ ! -d $(KAFKA_DIR) ]] || scripts/kafka/broker stop $(KAFKA_DIR)
+	@[[ ! -d $(POSTGRES_DIR) ]] || scripts/postgres/server clear $(POSTGRES_DIR)
 	rm -rf bin .cache

@@ -34,7 +34,7 @@ type attempt struct {
 
 	restoring bool
 	deployed  bool
-	running   bool // sources and epochs have begun
+	running   bool // epochs have begun, and sources unless the job was stopped before
 	closed    bool
 	live      map[flow.TaskID]bool // tasks that were deployed and have not ended
 	// held is the end of the last task, while a commit is under way: the machine hears
@@ -161,9 +161,8 @@ func (a *attempt) begun() {
 	if a.running {
 		return
 	}
-	a.running = true
+	a.startEpochs()
 	s := a.s
-	s.do(a.epochs.Start(s.opt.Now()))
 	// A task runs on a goroutine of its own: sources begin in the order of the plan,
 	// so that runs are alike.
 	for i := range s.opt.Plan.Chains {
@@ -173,6 +172,14 @@ func (a *attempt) begun() {
 	}
 	if !a.closed {
 		s.resumeSavepoints()
+	}
+}
+
+// startEpochs tells the coordinator, once, that all tasks run.
+func (a *attempt) startEpochs() {
+	if !a.running {
+		a.running = true
+		a.s.do(a.epochs.Start(a.s.opt.Now()))
 	}
 }
 

@@ -251,8 +251,9 @@ func (s *Scheduler) step(e job.Event) {
 		case job.StopSources:
 			s.worker.StopSources(&api.StopSources{Attempt: s.cur.id()})
 		case job.TriggerFinal:
-			// A job that was stopped while it was deployed has never been Running.
-			s.cur.begun()
+			// A job that was stopped while it was deployed has never been Running. Its
+			// sources have ended: splits that were given to them now would be forgotten.
+			s.cur.startEpochs()
 			acts, err := s.cur.epochs.Trigger(flow.BarrierFinal, s.opt.Now())
 			if err != nil {
 				s.opt.Log.Error("final epoch refused", "err", err)

@@ -103,16 +103,29 @@ func (t *Timers[K, N]) Add(h flow.Hash, k K, n N, at flow.Time) {
 	if t.known.own != nil {
 		k = t.known.own(k)
 	}
-	i := t.make(h, k, n)
-	*p = i
-	t.link(i, at)
+	*p = t.enlist(h, k, n, at)
 	if t.p != nil {
-		t.created(i, at)
+		t.created(*p, at)
 	}
 }
 
-// make takes an unused timer.
-func (t *Timers[K, N]) make(h flow.Hash, k K, n N) uint32 {
+// enlist makes a timer at the end of its time's list.
+func (t *Timers[K, N]) enlist(h flow.Hash, k K, n N, at flow.Time) uint32 {
+	l := t.listAt(at)
+	list := &t.lists[l]
+	i := t.unused()
+	t.timers[i] = timer[K, N]{h: h, k: k, n: n, list: l, prev: list.tail, next: none}
+	if list.tail == none {
+		list.head = i
+	} else {
+		t.timers[list.tail].next = i
+	}
+	list.tail = i
+	return i
+}
+
+// unused takes a timer from those that are not in use.
+func (t *Timers[K, N]) unused() uint32 {
 	i := t.freeTmr
 	if i == none {
 		i = uint32(len(t.timers))
@@ -120,6 +133,12 @@ func (t *Timers[K, N]) make(h flow.Hash, k K, n N) uint32 {
 	} else {
 		t.freeTmr = t.timers[i].next
 	}
+	return i
+}
+
+// make takes an unused timer, which is in no list yet.
+func (t *Timers[K, N]) make(h flow.Hash, k K, n N) uint32 {
+	i := t.unused()
 	t.timers[i] = timer[K, N]{h: h, k: k, n: n}
 	return i
 }

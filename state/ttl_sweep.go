@@ -12,6 +12,36 @@ type Sweeper interface {
 	Sweep(n int) (more bool)
 }
 
+// Sweepers is the states of a store that want to be swept.
+type Sweepers struct {
+	list []Sweeper
+	turn int
+}
+
+// sweepPiece is how many entries a Step looks at: some microseconds in memory, some
+// tens of them on disk.
+const sweepPiece = 128
+
+// Add takes a state in, if there is anything to sweep.
+func (s *Sweepers) Add(r Resident) {
+	if w, ok := r.(Sweeper); ok {
+		s.list = append(s.list, w)
+	}
+}
+
+// Step sweeps a piece of one state, and reports whether there is more at once.
+func (s *Sweepers) Step() (more bool) {
+	for range s.list {
+		if s.turn++; s.turn >= len(s.list) {
+			s.turn = 0
+		}
+		if s.list[s.turn].Sweep(sweepPiece) {
+			return true
+		}
+	}
+	return false
+}
+
 // swept is the state that a sweep goes through.
 type swept interface {
 	// here looks at about n entries in memory: it removes those that have expired at

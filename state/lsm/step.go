@@ -36,18 +36,20 @@ func (p *pace) next(changed int, now time.Time) int {
 	return min(n, drainMost)
 }
 
-// Step does a piece of draining, and keeps the memory within its bounds. It waits for
+// Step does a piece of draining and of sweeping what has expired, and keeps the
+// memory within its bounds. It waits for
 // the disk if the task changes entries faster than they are written.
 func (s *Store) Step() (more bool) {
 	if s.failed() || s.db == nil {
 		return false
 	}
 	s.settle()
+	swept := s.sweeps.Step()
 	changed := s.changed()
 	if s.filling != nil {
 		more = !s.drain(s.pace.next(changed, time.Now()))
 	}
-	return s.balance(changed) || more
+	return s.balance(changed) || more || swept
 }
 
 // changed is the number of entries that have changed since the last cut.

@@ -39,6 +39,7 @@ type Store struct {
 
 	states []*held
 	nextID uint16
+	sweeps state.Sweepers
 
 	jobs      []*job // cuts that have not settled, the earliest first: at most two
 	filling   *job   // the last of jobs, while it is drained
@@ -58,6 +59,7 @@ type Store struct {
 	spare     chan *part
 	notify    atomic.Pointer[func()]
 	abandoned atomic.Bool
+	givenUp   chan struct{} // closed when abandoned
 	bad       atomic.Bool
 	mu        struct {
 		sync.Mutex
@@ -96,6 +98,7 @@ func (e *Env) Open(o Options) (*Store, error) {
 		work:      make(chan *job, 4),
 		compacted: make(chan struct{}, 1),
 		closing:   make(chan struct{}),
+		givenUp:   make(chan struct{}),
 		spare:     make(chan *part, 2),
 	}
 	if s.fs == nil {
@@ -128,8 +131,13 @@ func (s *Store) open() error {
 }
 
 // guarded calls f on a goroutine of its own, which Pebble can end by its Fatalf, and
-// turns a panic of Pebble over the files it was given into an error.
+// turns a panic of Pebble over the files it was given into an error. If Pebble gives up
+// meanwhile the goroutine may stay for good: nothing else can be done with a lock that
+// its holder will not release.
 func (s *Store) guarded(f func() error) error {
+	if s.abandoned.Load() {
+		return errAbandoned
+	}
 	err := errAbandoned
 	done := make(chan struct{})
 	go func() {
@@ -141,13 +149,20 @@ func (s *Store) guarded(f func() error) error {
 		}()
 		err = f()
 	}()
-	<-done
-	return err
+	select {
+	case <-done:
+		return err
+	case <-s.givenUp:
+		// One of Pebble's goroutines has ended, perhaps with a lock that f waits for.
+		return errAbandoned
+	}
 }
 
 // abandon gives up Pebble, on one of its goroutines. It does not return.
 func (s *Store) abandon() {
-	s.abandoned.Store(true)
+	if !s.abandoned.Swap(true) {
+		close(s.givenUp)
+	}
 	runtime.Goexit()
 }
 
@@ -189,6 +204,7 @@ func (s *Store) Register(r state.Resident) error {
 	if err != nil {
 		return s.fail(err)
 	}
+	s.sweeps.Add(r)
 	return s.Err()
 }
 

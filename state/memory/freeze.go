@@ -49,8 +49,8 @@ func (z *snapshot) Write(_ context.Context, to state.Files) error {
 	return errors.Join(err, w.Close())
 }
 
-// Step has nothing to do.
-func (*Store) Step() bool { return false }
+// Step looks for values that have expired.
+func (s *Store) Step() bool { return s.sweeps.Step() }
 
 // Notify has nothing to tell.
 func (*Store) Notify(func()) {}

@@ -41,6 +41,7 @@ func (o *Options) EnsureDefaults() {
 type Store struct {
 	opts    Options
 	states  []state.Resident
+	sweeps  state.Sweepers
 	pending []*pending // restored, not claimed
 	err     error
 }
@@ -69,6 +70,7 @@ func (s *Store) Register(r state.Resident) error {
 		}
 	}
 	s.states = append(s.states, r)
+	s.sweeps.Add(r)
 	if err := s.claim(r); err != nil {
 		return s.fail(err)
 	}

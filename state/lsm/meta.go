@@ -22,6 +22,16 @@ type meta struct {
 	KeyGroups      flow.KeyGroupRange
 	NextID         uint16 // none of the states has it or a greater one
 	States         []savedState
+	Files          []savedFile
+}
+
+// savedFile is one of Pebble's files of a snapshot.
+type savedFile struct {
+	Name string `msgpack:"name"`
+	// Size and CRC32C are of files that are not tables: Pebble would take the list of
+	// its files for whole that is cut off. Tables have their own checksums.
+	Size   int64  `msgpack:"size"`
+	CRC32C uint32 `msgpack:"crc32c"`
 }
 
 // savedState is one state of a snapshot.
@@ -38,6 +48,7 @@ type storedMeta struct {
 	End            uint16        `msgpack:"end"`
 	NextID         uint16        `msgpack:"nextID"`
 	States         []storedState `msgpack:"states"`
+	Files          []savedFile   `msgpack:"files"`
 }
 
 type storedState struct {
@@ -65,7 +76,7 @@ var (
 )
 
 func appendMeta(dst []byte, m *meta) []byte {
-	s := &storedMeta{MaxParallelism: m.MaxParallelism, First: uint16(m.KeyGroups.First), End: uint16(m.KeyGroups.End), NextID: m.NextID}
+	s := &storedMeta{MaxParallelism: m.MaxParallelism, First: uint16(m.KeyGroups.First), End: uint16(m.KeyGroups.End), NextID: m.NextID, Files: m.Files}
 	for _, st := range m.States {
 		s.States = append(s.States, storedState{
 			ID: st.ID, Operator: string(st.Descriptor.Operator), Name: st.Descriptor.Name, Kind: uint8(st.Schema.Kind),
@@ -96,7 +107,7 @@ func decodeMeta(b []byte) (*meta, error) {
 	if len(rest) > 0 {
 		return nil, corrupt("%d bytes too many", len(rest))
 	}
-	m := &meta{MaxParallelism: s.MaxParallelism, KeyGroups: flow.KeyGroupRange{First: flow.KeyGroup(s.First), End: flow.KeyGroup(s.End)}, NextID: s.NextID}
+	m := &meta{MaxParallelism: s.MaxParallelism, KeyGroups: flow.KeyGroupRange{First: flow.KeyGroup(s.First), End: flow.KeyGroup(s.End)}, NextID: s.NextID, Files: s.Files}
 	ids, names := map[uint16]bool{}, map[[2]string]bool{}
 	for _, st := range s.States {
 		d := state.Descriptor{Operator: flow.OperatorID(st.Operator), Name: st.Name, Kind: state.Kind(st.Kind)}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/state"
 )
 
 // Options configure a Store.
@@ -65,10 +66,16 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		MemTableSize: 64 << 10,
 		// What is stored in snapshots must not change with the library's version.
 		FormatMajorVersion: pebble.FormatTableFormatV6,
-		LBaseMaxBytes:      32 << 20,
+		LBaseMaxBytes:      64 << 20,
+		// A cut is a layer of L0. With more layers compaction writes less, and lookups
+		// are kept from most of them by filters.
+		L0CompactionThreshold: 8,
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(s.wrap("work in the background", err)) },
-			CompactionEnd:   func(pebble.CompactionInfo) { signal(s.compacted) },
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				s.fail(fmt.Errorf("%w: state/lsm: %s: %w", state.ErrCorrupt, i.Path, i.Details))
+			},
+			CompactionEnd: func(pebble.CompactionInfo) { signal(s.compacted) },
 		},
 	}
 	o.TargetFileSizes[0] = 4 << 20
@@ -91,7 +98,13 @@ func (logger) Errorf(string, ...any) {}
 // written. It must not return: the goroutine ends, and Pebble is left alone from then
 // on.
 func (l logger) Fatalf(format string, args ...any) {
-	l.s.fail(fmt.Errorf("state/lsm: %s: "+format, append([]any{l.s.opts.Dir}, args...)...))
+	err := fmt.Errorf("state/lsm: %s: "+format, append([]any{l.s.opts.Dir}, args...)...)
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err = fmt.Errorf("%w (%w)", err, cause)
+		}
+	}
+	l.s.fail(err)
 	l.s.abandon()
 }
 

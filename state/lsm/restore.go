@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -92,19 +93,16 @@ func (s *Store) readMeta(ctx context.Context, from *state.Saved) (*meta, error) 
 }
 
 // fetch brings Pebble's files of a snapshot to dir.
-func (s *Store) fetch(ctx context.Context, from *state.Saved, dir string) error {
+func (s *Store) fetch(ctx context.Context, from *state.Saved, m *meta, dir string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchers)
-	for _, name := range from.Files.Names() {
-		if name == metaFile {
-			continue
-		}
-		if name != filepath.Base(name) || !filepath.IsLocal(name) {
-			return errors.Join(fmt.Errorf("%w: a file with the name %q", state.ErrCorrupt, name), g.Wait())
+	for _, f := range m.Files {
+		if f.Name != filepath.Base(f.Name) || !filepath.IsLocal(f.Name) {
+			return errors.Join(fmt.Errorf("%w: a file with the name %q", state.ErrCorrupt, f.Name), g.Wait())
 		}
 		g.Go(func() error {
-			if err := s.fetchOne(ctx, from, name, s.fs.PathJoin(dir, name)); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			if err := s.fetchOne(ctx, from, f, s.fs.PathJoin(dir, f.Name)); err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
 			}
 			return nil
 		})
@@ -113,11 +111,11 @@ func (s *Store) fetch(ctx context.Context, from *state.Saved, dir string) error 
 }
 
 // fetchOne links tables, which do not change, where it can, and copies other files.
-func (s *Store) fetchOne(ctx context.Context, from *state.Saved, name, path string) error {
-	if s.linked && strings.HasSuffix(name, ".sst") {
-		return from.Files.Fetch(ctx, name, path)
+func (s *Store) fetchOne(ctx context.Context, from *state.Saved, f savedFile, path string) error {
+	if s.linked && isTable(f.Name) {
+		return from.Files.Fetch(ctx, f.Name, path)
 	}
-	r, err := from.Files.Open(ctx, name)
+	r, err := from.Files.Open(ctx, f.Name)
 	if err != nil {
 		return err
 	}
@@ -125,7 +123,11 @@ func (s *Store) fetchOne(ctx context.Context, from *state.Saved, name, path stri
 	if err != nil {
 		return errors.Join(err, r.Close())
 	}
-	_, err = io.Copy(w, r)
+	sum := crc32.New(castagnoli)
+	n, err := io.Copy(io.MultiWriter(sum, w), r)
+	if err == nil && !isTable(f.Name) && (n != f.Size || sum.Sum32() != f.CRC32C) {
+		err = fmt.Errorf("%w: it has %d bytes, not %d, or others than it had", state.ErrCorrupt, n, f.Size)
+	}
 	if err == nil {
 		err = w.Sync()
 	}
@@ -134,7 +136,7 @@ func (s *Store) fetchOne(ctx context.Context, from *state.Saved, name, path stri
 
 // openInPlace takes a snapshot over as it is.
 func (s *Store) openInPlace(ctx context.Context, from *state.Saved, m *meta) error {
-	if err := s.fetch(ctx, from, s.dirDB); err != nil {
+	if err := s.fetch(ctx, from, m, s.dirDB); err != nil {
 		return err
 	}
 	s.dbOpts.ErrorIfNotExists = true
@@ -150,13 +152,15 @@ func (s *Store) openInPlace(ctx context.Context, from *state.Saved, m *meta) err
 	return nil
 }
 
-// damaged says that files which are what they were when they were stored cannot be
-// opened: a table that the list names is missing, say.
+// damaged says that files cannot be opened, or read, for what they are: a table that
+// the list names is missing or has another size, say. Other errors are the operating
+// system's.
 func damaged(err error) error {
-	if errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, fs.ErrNotExist) || pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", state.ErrCorrupt, err)
+	var sys syscall.Errno
+	if errors.As(err, &sys) && !errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) || errors.Is(err, errAbandoned) {
+		return err
 	}
-	return err
+	return fmt.Errorf("%w: %w", state.ErrCorrupt, err)
 }
 
 // intake finds, or adds, the state that entries of a snapshot are for.
@@ -262,7 +266,7 @@ func (s *Store) copyLSM(ctx context.Context, n int, from *state.Saved) error {
 	if err := s.fs.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := s.fetch(ctx, from, dir); err != nil {
+	if err := s.fetch(ctx, from, m, dir); err != nil {
 		return err
 	}
 	o := s.pebbleOptions()
@@ -309,9 +313,12 @@ func (s *Store) copyRanges(ctx context.Context, n int, db *pebble.DB, m *meta, t
 				}
 				return failed == nil
 			})
+			if err != nil {
+				err = damaged(err)
+			}
 			if err := errors.Join(failed, err); err != nil {
 				t.discard()
-				return damaged(err)
+				return err
 			}
 		}
 	}

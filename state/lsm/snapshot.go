@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"sync"
@@ -174,19 +175,30 @@ func (z *snapshot) write(ctx context.Context, to state.Files) error {
 // handOver gives one file of the checkpoint away.
 func (z *snapshot) handOver(name string, to state.Files) error {
 	path := z.s.fs.PathJoin(z.dir, name)
-	if strings.HasSuffix(name, ".sst") && z.s.linked {
+	file := savedFile{Name: name}
+	if isTable(name) && z.s.linked {
+		z.meta.Files = append(z.meta.Files, file)
 		return to.Link(name, path)
 	}
 	f, err := z.s.fs.Open(path)
 	if err != nil {
 		return err
 	}
-	err = create(to, name, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
+	sum := crc32.New(castagnoli)
+	err = create(to, name, func(w io.Writer) (err error) {
+		file.Size, err = io.Copy(io.MultiWriter(sum, w), f)
 		return err
 	})
+	if isTable(name) {
+		file.Size = 0
+	} else {
+		file.CRC32C = sum.Sum32()
+	}
+	z.meta.Files = append(z.meta.Files, file)
 	return errors.Join(err, f.Close())
 }
+
+func isTable(name string) bool { return strings.HasSuffix(name, ".sst") }
 
 // create writes one file.
 func create(to state.Files, name string, f func(io.Writer) error) error {

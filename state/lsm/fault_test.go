@@ -1,0 +1,171 @@
+package lsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/state"
+	"github.com/weirflow/weir/state/statetest"
+)
+
+// TestFaults has one call on the file system fail, each time a later one, while a store
+// works, saves and restores. The store says so, or its snapshot does, or the state is
+// what it should be; nothing hangs.
+func TestFaults(t *testing.T) {
+	surfaced, at := 0, int64(5)
+	for done := false; !done; at += 1 + at/2 {
+		var calls atomic.Int64
+		var armed atomic.Bool
+		fail := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if !armed.Load() || op.Kind == errorfs.OpFileClose || op.Kind == errorfs.OpRemove || op.Kind == errorfs.OpRemoveAll {
+				return nil
+			}
+			if calls.Add(1) == at {
+				return syscall.EIO
+			}
+			return nil
+		})
+		t.Run(fmt.Sprintf("call=%d", at), func(t *testing.T) {
+			e := testEnv(t, 64<<10)
+			mem := errorfs.Wrap(vfs.NewMem(), fail)
+			open := func(dir string) *Store {
+				s, err := e.Open(Options{Dir: dir, FS: mem, MaxParallelism: groups})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			s := open("a")
+			p := declare(t, s)
+			armed.Store(true)
+			r := rand.New(rand.NewPCG(3, 4))
+			m := newModel()
+			var err error
+			for range 4 {
+				for range 10 {
+					p.change(r, m, 300)
+					s.Step()
+				}
+				if err = s.Err(); err != nil {
+					break
+				}
+				var saved state.Saved
+				if saved, err = statetest.Save(s, state.FormLSM); err != nil {
+					break
+				}
+				_ = s.Close()
+				s = open("a")
+				if err = s.Restore(context.Background(), []state.Saved{saved}); err != nil {
+					break
+				}
+				p = declare(t, s)
+				if err = p.same(s, m); err != nil {
+					break
+				}
+			}
+			armed.Store(false)
+			_ = s.Close() // it may have what failed before to say; it must return
+			switch {
+			case calls.Load() < at:
+				done = true
+			case err == nil:
+			case !errors.Is(err, syscall.EIO) && !errors.Is(err, state.ErrCorrupt):
+				t.Error(err)
+			default:
+				surfaced++
+			}
+		})
+	}
+	if surfaced < 8 {
+		t.Errorf("only %d errors of the file system were seen", surfaced)
+	}
+}
+
+// crashFiles clones the file system, as it is when the power is cut, when the first
+// file of a snapshot is handed over.
+type crashFiles struct {
+	statetest.Kept
+	fs    *vfs.MemFS
+	clone *vfs.MemFS
+}
+
+func (f *crashFiles) Create(name string) (io.WriteCloser, error) {
+	if f.clone == nil {
+		f.clone = f.fs.CrashClone(vfs.CrashCloneCfg{})
+	}
+	return f.Kept.Create(name)
+}
+
+// TestCrash cuts the power when files of a snapshot are handed over: all that storage
+// links then must be on disk, whole.
+func TestCrash(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	e := testEnv(t, 1<<20)
+	s, err := e.Open(Options{Dir: "a", FS: mem, MaxParallelism: groups})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, dir := range []string{"a/out", "a", "."} { // the directories themselves
+		d, err := mem.OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, m, r := declare(t, s), newModel(), rand.New(rand.NewPCG(3, 4))
+	for range 4 {
+		p.change(r, m, 1000)
+		z, err := s.Freeze(state.FormLSM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &crashFiles{fs: mem}
+		done := make(chan error)
+		go func() { done <- z.Write(context.Background(), f) }()
+		for s.Step() {
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		o := s.pebbleOptions()
+		o.FS, o.ReadOnly = f.clone, true
+		db, err := pebble.Open(z.(*snapshot).dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		var end []byte
+		for _, h := range s.states {
+			for g := range flow.KeyGroup(groups) {
+				err := scan(db, appendPrefix(nil, g, h.id), &end, nil, func(_, _ []byte) bool { n++; return true })
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if want := len(m.cells) + len(m.words) + len(m.lists); n != want {
+			t.Errorf("%d entries survive, want %d", n, want)
+		}
+	}
+}

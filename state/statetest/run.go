@@ -32,6 +32,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("refused", func(t *testing.T) { testRefused(t, open) })
 	t.Run("evolution", func(t *testing.T) { testEvolution(t, open) })
 	t.Run("unclaimed", func(t *testing.T) { testUnclaimed(t, open) })
+	t.Run("lockstep", func(t *testing.T) { Lockstep(t, open) })
 	t.Run("damaged", func(t *testing.T) { testDamaged(t, open) })
 }
 

@@ -67,8 +67,8 @@ func (s *Store) Restore(ctx context.Context, from []state.Saved) error {
 
 func (s *Store) restoreOne(ctx context.Context, from *state.Saved) error {
 	if from.Form != state.FormPortable {
-		return fmt.Errorf("state/memory: the snapshot is of the form %s; restore it with the state backend that wrote it, "+
-			"or take a savepoint, which every backend reads", from.Form)
+		return fmt.Errorf("%w: the snapshot is of the form %s, and the state backend is memory; go on with the backend that wrote it, "+
+			"or from a savepoint, which every backend reads", state.ErrIncompatible, from.Form)
 	}
 	for _, name := range from.Files.Names() {
 		r, err := from.Files.Open(ctx, name)

@@ -210,11 +210,11 @@ func TestPowerCut(t *testing.T) {
 				left = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(at), 1))})
 				then = acked
 			}
-			if err := runEpochs(t, fs, 5, func(e uint64) { fs.mu.Lock(); acked = e; fs.mu.Unlock() }); err != nil {
+			if err := runEpochs(t, fs, 4, func(e uint64) { fs.mu.Lock(); acked = e; fs.mu.Unlock() }); err != nil {
 				t.Fatal(err)
 			}
 			if left == nil {
-				if at < 100 {
+				if at < 60 {
 					t.Fatalf("only %d operations", at)
 				}
 				break
@@ -236,7 +236,7 @@ func TestDiskErrors(t *testing.T) {
 			fs := &strikes{FS: mem, mem: mem}
 			fs.mu.at, fs.mu.err = at, broken
 			var acked uint64
-			err := runEpochs(t, fs, 4, func(e uint64) { acked = e })
+			err := runEpochs(t, fs, 3, func(e uint64) { acked = e })
 			if fs.mu.failed == 0 {
 				if err != nil {
 					t.Fatal(err)
@@ -244,7 +244,7 @@ func TestDiskErrors(t *testing.T) {
 				break
 			}
 			// Cleaning up may fail without a word; what was put may not.
-			if err == nil && acked != 4 || err != nil && !errors.Is(err, broken) {
+			if err == nil && acked != 3 || err != nil && !errors.Is(err, broken) {
 				t.Fatalf("from operation %d on: epoch %d, %v", at, acked, err)
 			}
 			after(t, mem, acked)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -66,9 +67,9 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case v.n > v.file.Size:
 		v.err = fmt.Errorf("%w: %s (%s) is longer than %d bytes", checkpoint.ErrCorrupt, v.file.Name, v.file.Blob, v.file.Size)
 		return 0, v.err
-	case err == io.EOF && v.n < v.file.Size:
+	case errors.Is(err, io.EOF) && v.n < v.file.Size:
 		err = fmt.Errorf("%w: %s (%s) has %d bytes and not %d", checkpoint.ErrCorrupt, v.file.Name, v.file.Blob, v.n, v.file.Size)
-	case err == io.EOF && v.crc != v.file.CRC:
+	case errors.Is(err, io.EOF) && v.crc != v.file.CRC:
 		err = fmt.Errorf("%w: %s (%s) has the sum %08x and not %08x", checkpoint.ErrCorrupt, v.file.Name, v.file.Blob, v.crc, v.file.CRC)
 	}
 	v.err = err

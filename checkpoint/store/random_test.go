@@ -226,7 +226,7 @@ func (w *world) check() {
 func TestRandomAttempts(t *testing.T) {
 	t.Parallel()
 	commits := 0
-	for seed := range uint64(150) {
+	for seed := range uint64(25) {
 		fs := vfs.NewMem()
 		w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), fs: fs, mem: store.NewMem(fs), unsure: map[[2]uint64]bool{}}
 		w.logf("seed %d", seed)
@@ -258,7 +258,7 @@ func TestRandomAttempts(t *testing.T) {
 		commits += w.commit
 		w.leftovers()
 	}
-	if commits < 1500 {
+	if commits < 250 {
 		t.Errorf("only %d commits in all seeds", commits)
 	}
 }

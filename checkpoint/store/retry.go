@@ -220,7 +220,7 @@ func (s *resuming) open() error {
 	body, err := s.r.Storage.Get(ctx, s.key)
 	if err == nil {
 		s.body = body
-		if _, err = io.CopyN(io.Discard, body, s.at); err == io.EOF {
+		if _, err = io.CopyN(io.Discard, body, s.at); errors.Is(err, io.EOF) {
 			err = fmt.Errorf("store: get %s: it is shorter than it was: %w", s.key, io.ErrUnexpectedEOF)
 		}
 	}
@@ -259,7 +259,7 @@ func (s *resuming) Read(p []byte) (int, error) {
 		n, err = s.body.Read(p)
 		s.idle.Stop()
 		s.at += int64(n)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			if err = s.failed(err); errors.Is(err, ErrTemporary) && n == 0 {
 				return err
 			}

@@ -103,7 +103,7 @@ func (t *toEnd) finish() error {
 	if t.err == nil {
 		_, t.err = io.Copy(io.Discard, t.r)
 	}
-	if t.err == io.EOF {
+	if errors.Is(t.err, io.EOF) {
 		return nil
 	}
 	return t.err

@@ -173,7 +173,7 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[store.Info, 
 		objects := b.b.List(&blob.ListOptions{Prefix: b.prefix + prefix})
 		for {
 			o, err := objects.Next(ctx)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = context.Cause(ctx) // A client may end without a word.
 				if err == nil {
 					return

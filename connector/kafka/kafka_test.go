@@ -326,7 +326,11 @@ func TestLostPositionByOption(t *testing.T) {
 		if lost == kafka.LostLatest {
 			must(t, k.Discover())
 			until(t, "the loss to be told", func() bool { return l.count("deleted before they were read") > 0 })
-			produce(t, b, "a", 0, "10")
+			// The client finds the end some time after that.
+			until(t, "a record behind the end", func() bool {
+				produce(t, b, "a", 0, "10")
+				return !k.Idle()
+			})
 		}
 		k.Read(len(want))
 		k.Close()
@@ -528,7 +532,7 @@ func TestLongOutageFails(t *testing.T) {
 	b := cluster(t, "a")
 	produce(t, b, "a", 0, "1")
 	w := &wire{}
-	j := sourcetest.Start(t, source(b, []string{"a"}, kafka.Dialer(w.dial), kafka.Discover(0), kafka.Outage(300*time.Millisecond)), real(), nil)
+	j := sourcetest.Start(t, source(b, []string{"a"}, kafka.Dialer(w.dial), kafka.Discover(0), kafka.Outage(2*time.Second)), real(), nil)
 	j.Read(1)
 	w.set(true)
 	err := j.Fail()

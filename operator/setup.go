@@ -115,69 +115,64 @@ func encodable[V any]() error {
 func typeName[T any]() string { return reflect.TypeFor[T]().String() }
 
 // ValueState declares one value for each key.
-func ValueState[V any, K comparable](s *Setup[K], name string) state.Value[V] {
-	if !s.declare(name, "value", typeName[V](), encodable[V]()) {
+func ValueState[V any, K comparable](s *Setup[K], name string, opts ...StateOption) state.Value[V] {
+	o, err := stateOptions[V](opts)
+	if !s.declare(name, "value", typeName[V](), errors.Join(encodable[V](), err)) {
 		return nil
 	}
-	c, err := state.NewCells[K, struct{}, V](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return state.BindValue(s.cur, c)
+	o.Clock = s.ctx.Task.Now
+	v, err := state.NewValue(s.ctx.State, s.descriptor(name), s.cur, o)
+	s.fail(err)
+	return v
 }
 
 // ListState declares a list for each key.
-func ListState[V any, K comparable](s *Setup[K], name string) state.List[V] {
-	if !s.declare(name, "list", typeName[V](), encodable[V]()) {
+func ListState[V any, K comparable](s *Setup[K], name string, opts ...StateOption) state.List[V] {
+	o, err := stateOptions[V](opts)
+	if !s.declare(name, "list", typeName[V](), errors.Join(encodable[V](), err)) {
 		return nil
 	}
-	l, err := state.NewLists[K, V](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return state.BindList(s.cur, l)
+	o.Clock = s.ctx.Task.Now
+	l, err := state.NewList(s.ctx.State, s.descriptor(name), s.cur, o)
+	s.fail(err)
+	return l
 }
 
 // MapState declares a map for each key.
-func MapState[U comparable, V any, K comparable](s *Setup[K], name string) state.Map[U, V] {
-	if !s.declare(name, "map", typeName[U]()+" to "+typeName[V](), errors.Join(encodable[U](), encodable[V]())) {
+func MapState[U comparable, V any, K comparable](s *Setup[K], name string, opts ...StateOption) state.Map[U, V] {
+	o, err := stateOptions[V](opts)
+	if !s.declare(name, "map", typeName[U]()+" to "+typeName[V](), errors.Join(encodable[U](), encodable[V](), err)) {
 		return nil
 	}
-	m, err := state.NewMaps[K, U, V](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return state.BindMap(s.cur, m)
+	o.Clock = s.ctx.Task.Now
+	m, err := state.NewMap[K, U](s.ctx.State, s.descriptor(name), s.cur, o)
+	s.fail(err)
+	return m
 }
 
 // ReducingState declares a value for each key that others are folded into.
-func ReducingState[V any, K comparable](s *Setup[K], name string, reduce func(a, b V) V) state.Reducing[V] {
-	if !s.declare(name, "reducing", typeName[V](), encodable[V]()) {
+func ReducingState[V any, K comparable](s *Setup[K], name string, reduce func(a, b V) V, opts ...StateOption) state.Reducing[V] {
+	o, err := stateOptions[V](opts)
+	if !s.declare(name, "reducing", typeName[V](), errors.Join(encodable[V](), err)) {
 		return nil
 	}
-	c, err := state.NewCells[K, struct{}, V](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return state.BindReducing(s.cur, c, reduce)
+	o.Clock = s.ctx.Task.Now
+	r, err := state.NewReducing(s.ctx.State, s.descriptor(name), s.cur, o, reduce)
+	s.fail(err)
+	return r
 }
 
 // AggregatingState declares an accumulator for each key.
 func AggregatingState[In, Acc, Out any, K comparable](s *Setup[K], name string,
-	add func(acc *Acc, v In), result func(acc *Acc) Out) state.Aggregating[In, Out] {
-	if !s.declare(name, "aggregating", typeName[Acc](), encodable[Acc]()) {
+	add func(acc *Acc, v In), result func(acc *Acc) Out, opts ...StateOption) state.Aggregating[In, Out] {
+	o, err := stateOptions[Acc](opts)
+	if !s.declare(name, "aggregating", typeName[Acc](), errors.Join(encodable[Acc](), err)) {
 		return nil
 	}
-	c, err := state.NewCells[K, struct{}, Acc](s.ctx.State, s.descriptor(name))
-	if err != nil {
-		s.fail(err)
-		return nil
-	}
-	return state.BindAggregating(s.cur, c, add, result)
+	o.Clock = s.ctx.Task.Now
+	a, err := state.NewAggregating(s.ctx.State, s.descriptor(name), s.cur, o, add, result)
+	s.fail(err)
+	return a
 }
 
 // SideOutput declares an output beside the main one and returns its emitter.

@@ -3,6 +3,7 @@ package sdk
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
@@ -57,30 +58,48 @@ type (
 	Aggregating[In, Out any]      = state.Aggregating[In, Out]
 )
 
+// StateOption says more of a state than its type; see [ExpireAfter],
+// [ExpireAfterAccess] and [MigrateFrom].
+type StateOption = operator.StateOption
+
+// ExpireAfter removes a value that was not written for as long, in processing time.
+// Of a map that is each entry, of a list the whole list, of a reducing or
+// aggregating state what has been folded.
+func ExpireAfter(d time.Duration) StateOption { return operator.ExpireAfter(d) }
+
+// ExpireAfterAccess is ExpireAfter for a value that was neither read nor written.
+func ExpireAfterAccess(d time.Duration) StateOption { return operator.ExpireAfterAccess(d) }
+
+// MigrateFrom tells what becomes of values that an older program has stored as Old.
+// V is the type of a value: of one value of a list, of a map's entry, of an
+// accumulator. It is not needed where fields were added, removed or put in another
+// order, or where numbers became wider. f must use nothing but its argument.
+func MigrateFrom[Old, V any](f func(Old) V) StateOption { return operator.MigrateFrom(f) }
+
 // NewValue declares one value for each key.
-func NewValue[V any, K comparable](s *Setup[K], name string) Value[V] {
-	return operator.ValueState[V](s, name)
+func NewValue[V any, K comparable](s *Setup[K], name string, opts ...StateOption) Value[V] {
+	return operator.ValueState[V](s, name, opts...)
 }
 
 // NewList declares a list for each key.
-func NewList[V any, K comparable](s *Setup[K], name string) List[V] {
-	return operator.ListState[V](s, name)
+func NewList[V any, K comparable](s *Setup[K], name string, opts ...StateOption) List[V] {
+	return operator.ListState[V](s, name, opts...)
 }
 
 // NewMap declares a map for each key.
-func NewMap[U comparable, V any, K comparable](s *Setup[K], name string) MapState[U, V] {
-	return operator.MapState[U, V](s, name)
+func NewMap[U comparable, V any, K comparable](s *Setup[K], name string, opts ...StateOption) MapState[U, V] {
+	return operator.MapState[U, V](s, name, opts...)
 }
 
 // NewReducing declares a value for each key that others are folded into.
-func NewReducing[V any, K comparable](s *Setup[K], name string, reduce func(a, b V) V) Reducing[V] {
-	return operator.ReducingState(s, name, reduce)
+func NewReducing[V any, K comparable](s *Setup[K], name string, reduce func(a, b V) V, opts ...StateOption) Reducing[V] {
+	return operator.ReducingState(s, name, reduce, opts...)
 }
 
 // NewAggregating declares an accumulator for each key.
 func NewAggregating[In, Acc, Out any, K comparable](s *Setup[K], name string,
-	add func(acc *Acc, v In), result func(acc *Acc) Out) Aggregating[In, Out] {
-	return operator.AggregatingState(s, name, add, result)
+	add func(acc *Acc, v In), result func(acc *Acc) Out, opts ...StateOption) Aggregating[In, Out] {
+	return operator.AggregatingState(s, name, add, result, opts...)
 }
 
 // Process runs a function of the user's own on each record of a keyed stream, with

@@ -11,6 +11,8 @@
 //     statetest says what every other must do.
 //   - entry: what a state is made of when it is bytes: key · namespace -> value,
 //     in a key group. See [Resident].
+//   - time to live: values that expire are stored with the time at which they do
+//     ([TTL]). Calls do not see them afterwards; a sweep in Step removes them.
 //   - snapshot: all entries of a store by key group, with their schemas. A store
 //     takes from any number of snapshots the key groups that it owns: restore and
 //     rescale are one path.
@@ -33,10 +35,10 @@
 //   - to take a batch of puts and deletions in key order: what has changed since
 //     the last barrier, or what must make room.
 //
-// The table's entries then carry "changed" and "absent" marks. At a barrier the
-// changed entries are frozen: they stay in memory and readable, the first write to
-// one of them in the next epoch copies it, and the batch is written meanwhile. So
-// a hot key is encoded once an epoch, however often it changes. [Store.Bytes]
+// Entries in memory then carry marks. At a barrier the changed ones are frozen:
+// they stay in memory and readable, and are handed over by and by; one that is
+// about to change again is handed over before, as it was. So a hot key is encoded
+// once an epoch, however often it changes. See [Paged]. [Store.Bytes]
 // over the budget evicts entries that are not changed. None of it is visible in
 // the calls on a state: an I/O error is the store's Err, looked at by the task
 // after each batch, and before a barrier is passed on.
@@ -49,8 +51,9 @@
 //  2. A pointer or slice into a state is valid until the next call on that state.
 //  3. The order in which entries come is not promised. With the memory store it
 //     depends on the calls made and on nothing else, so that a run can be repeated.
-//  4. Timers come in the order of their times, and for one time in the order in
-//     which they were added; a snapshot keeps that within a key group.
+//  4. Timers come in the order of their times. Those of one time come, in the memory
+//     store, in the order in which they were added, and a snapshot keeps that within
+//     a key group; from a disk they come in any order.
 //  5. A type that cannot be encoded or hashed is refused when the state is
 //     declared, with the state's name and the field.
 //  6. Whatever bytes a snapshot holds, restoring it gives an error or a good store.

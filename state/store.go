@@ -108,9 +108,10 @@ type Store interface {
 
 // Resident is a state as its store sees it: entries of bytes. An entry's key is
 // the encoded key and namespace, one behind the other, for maps the key of the
-// entry taking the place of the namespace, for timers namespace and time. Its
-// value is the encoded value; a list is one value; a timer's is its place among
-// those of its key group.
+// entry taking the place of the namespace. For timers the time comes before both,
+// 8 bytes, the highest first and with the top bit turned over, so that they stand in
+// the order of their times. An entry's value is the encoded value; a list is one
+// value; a timer's is its place among those of its key group, or 0.
 type Resident interface {
 	Descriptor() Descriptor
 	Schema() Schema

@@ -427,77 +427,6 @@ func (p *mapPages[K, U, V]) keysOnDisk(keys []owner[K]) []owner[K] {
 	return keys
 }
 
-// freeze begins a cut.
-func (p *mapPages[K, U, V]) freeze(put Put) {
-	p.begin(put)
-	p.frozen, p.dirtied = p.dirtied, p.frozen[:0]
-	p.next = 0
-	p.bury, p.gone = append(p.bury, p.gone...), p.gone[:0]
-}
-
-// give puts a frozen entry.
-func (p *mapPages[K, U, V]) give(s *pagedMap[K, U, V], i int) {
-	e, m := &s.entries[i], s.marks[i]
-	p.key = p.f.appendKey(p.key[:0], &s.k, &e.u)
-	if m&gone != 0 {
-		p.put(p.group(s.h), p.key, nil)
-		p.gone = append(p.gone, entryRef[K, U, V]{s, e.u})
-	} else {
-		p.value = p.f.value.Append(p.value[:0], &e.v)
-		p.put(p.group(s.h), p.key, p.value)
-		p.sample(&e.u, &e.v)
-	}
-	s.marks[i] = p.given(m)
-}
-
-// giveNow puts a frozen entry that is about to change.
-func (p *mapPages[K, U, V]) giveNow(s *pagedMap[K, U, V], i int) {
-	defer failEncode(p.Disk, p.f.desc)
-	p.give(s, i)
-}
-
-// drain puts about n frozen entries, and forgets deleted ones that hide nothing.
-func (p *mapPages[K, U, V]) drain(n int) (done bool) {
-	if p.old == 0 {
-		return true
-	}
-	defer failEncode(p.Disk, p.f.desc)
-	for ; n > 0 && p.next < len(p.frozen); n-- {
-		r := p.frozen[p.next]
-		p.next++
-		if i := r.s.find(r.u); i >= 0 && r.s.marks[i]&p.old != 0 {
-			p.give(r.s, i)
-		}
-	}
-	p.forget(&n)
-	if p.next < len(p.frozen) || len(p.bury) > 0 {
-		return false
-	}
-	clear(p.frozen)
-	p.frozen = p.frozen[:0]
-	p.cuts.drained()
-	return true
-}
-
-// forget drops about n deleted entries that hide nothing any more.
-func (p *mapPages[K, U, V]) forget(n *int) {
-	for ; *n > 0 && len(p.bury) > 0; *n-- {
-		r := p.bury[len(p.bury)-1]
-		p.bury[len(p.bury)-1] = entryRef[K, U, V]{}
-		p.bury = p.bury[:len(p.bury)-1]
-		i := r.s.find(r.u)
-		switch {
-		case i < 0 || r.s.marks[i]&gone == 0 || r.s.marks[i]&dirty != 0:
-			// It is there again, or it will be put once more.
-		case r.s.marks[i]&p.flying != 0:
-			p.gone = append(p.gone, r)
-		default:
-			p.drop(r.s, i)
-			p.close(r.s)
-		}
-	}
-}
-
 // memory is what the maps take, with about what their entries point to.
 func (p *mapPages[K, U, V]) memory() int64 {
 	var r entryRef[K, U, V]
@@ -513,38 +442,4 @@ func (p *mapPages[K, U, V]) sample(u *U, v *V) {
 	size := p.f.ns.MemSize(unsafe.Slice(u, 1)) + p.f.value.MemSize(unsafe.Slice(v, 1)) - int(unsafe.Sizeof(*u)+unsafe.Sizeof(*v))
 	p.sampled = min(p.sampled+1, 1024)
 	p.behind += (float64(size) - p.behind) / p.sampled
-}
-
-// evict lets go of about n bytes: a clock over all entries, map by map.
-func (p *mapPages[K, U, V]) evict(n int64) int64 {
-	before := p.memory()
-	var some []*pagedMap[K, U, V]
-	for rounds := 0; rounds < 2 && before-p.memory() < n; {
-		if p.hand.some(&p.t, chunk, func(_ flow.Hash, e *slot[K, struct{}, *pagedMap[K, U, V]]) {
-			some = append(some, e.v)
-		}) {
-			rounds++
-		}
-		for _, s := range some {
-			p.thin(s)
-		}
-		some = some[:0]
-	}
-	p.t.trim()
-	return before - p.memory()
-}
-
-// thin lets go of those entries of a map that were not used since the last time.
-func (p *mapPages[K, U, V]) thin(s *pagedMap[K, U, V]) {
-	for i := len(s.entries) - 1; i >= 0; i-- {
-		switch m := s.marks[i]; {
-		case !p.idle(m):
-		case m&used != 0:
-			s.marks[i] &^= used
-		default:
-			s.whole = s.whole && m&gone != 0
-			p.drop(s, i)
-		}
-	}
-	p.close(s)
 }

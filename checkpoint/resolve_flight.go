@@ -40,7 +40,7 @@ func (r *resolver) channel(t *TaskSnapshot, ch Channel, next map[flow.OperatorID
 		r.drop(op, "records under way to port %d", ch.Port)
 		return nil
 	}
-	if c.Operators[0].ID != op {
+	if c.Operators[0].ID != op && in.Exchange == ExchangeHash {
 		return fmt.Errorf("checkpoint: epoch %d holds records under way to %s, which the plan now fuses with %s; "+
 			"start from a savepoint or an aligned epoch, or let the operator start a chain of its own as before",
 			r.m.Epoch, r.name(op), r.name(c.Operators[0].ID))

@@ -23,6 +23,10 @@ type Edge interface {
 	// NewGate makes the consumer's end of a local exchange with n producers, and
 	// the senders that feed it: each a shuffle.Sender of the type.
 	NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error)
+	// NewReplay reads records of the type that an unaligned epoch has overtaken, for a
+	// receiver that no gate feeds, since it is in one chain with the producer by now.
+	// data and keep are as with shuffle.Overtaken's Replay.
+	NewReplay(receiver any, data []byte, keep func(flow.Hash) bool, opt EdgeOptions) (shuffle.Replayer, error)
 	// NewWriter makes the producer's end. senders has one for each consumer, or
 	// for a forward exchange the one of the same subtask. The result is a
 	// Receiver of the type as well.
@@ -70,6 +74,18 @@ func (edge[T]) NewGate(n int, opt EdgeOptions) (shuffle.Gate, []any, error) {
 		erased[i] = s
 	}
 	return g, erased, nil
+}
+
+func (edge[T]) NewReplay(receiver any, data []byte, keep func(flow.Hash) bool, opt EdgeOptions) (shuffle.Replayer, error) {
+	to, ok := receiver.(Receiver[T])
+	if !ok {
+		return nil, fmt.Errorf("operator: records of %T cannot be given to %T", *new(T), receiver)
+	}
+	r, err := shuffle.NewReplay(data, to, keep, opt.Hashes)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (edge[T]) NewWriter(ctx context.Context, x graph.Exchange, senders []any, opt EdgeOptions) (shuffle.Writer, error) {

@@ -15,16 +15,20 @@ import (
 func (j *Job) Identity(ctx context.Context) (string, error) {
 	key := j.root + "identity"
 	word := strings.ToLower(rand.Text()[:10])
-	err := j.st.PutIfAbsent(ctx, key, []byte(word))
-	if err == nil {
-		return word, nil
-	}
-	there, rerr := j.readAll(ctx, key)
-	if rerr != nil {
-		if errors.Is(err, ErrExists) {
-			err = rerr
+	err := j.opts.Retry.do(ctx, func(ctx context.Context) error {
+		err := j.st.PutIfAbsent(ctx, key, []byte(word))
+		if !errors.Is(err, ErrExists) {
+			return err
 		}
+		// It may be the one that an earlier try has put.
+		there, gerr := j.readAll(ctx, key)
+		if gerr == nil {
+			word = string(there)
+		}
+		return gerr
+	})
+	if err != nil {
 		return "", fmt.Errorf("store: identity of job %s: %w", j.id, err)
 	}
-	return string(there), nil
+	return word, nil
 }

@@ -240,7 +240,14 @@ func (t *Task) unblock() {
 
 // InjectBarrier starts an epoch at a source task.
 func (t *Task) InjectBarrier(b flow.Barrier) {
-	t.order(func() error { return t.barrier(0, b) })
+	t.order(func() error {
+		if len(t.replays) > 0 {
+			// What is still to be taken in would be in no snapshot.
+			t.held = append(t.held, b)
+			return nil
+		}
+		return t.barrier(0, b)
+	})
 }
 
 // AbortEpoch makes the task go on without the epoch: it is not aligned, or not

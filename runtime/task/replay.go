@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
 )
 
 // replay is records that were under way on a channel when the snapshot was taken.
 type replay struct {
 	from checkpoint.Channel
-	gate *gate
+	node *node // whose records they are
 	shuffle.Replayer
 }
 
@@ -51,10 +53,6 @@ func (t *Task) openReplays() error {
 var errNoRecords = errors.New("they cannot be read from storage")
 
 func (t *Task) openReplay(in *checkpoint.InFlight, files map[string][]byte) (*replay, error) {
-	g := t.gateFor(&in.Channel)
-	if g == nil {
-		return nil, fmt.Errorf("the operator has no input port %d here", in.Channel.Port)
-	}
 	data, ok := files[in.File.Blob]
 	if !ok {
 		var err error
@@ -72,11 +70,37 @@ func (t *Task) openReplay(in *checkpoint.InFlight, files map[string][]byte) (*re
 		groups, of := t.nodes[0].ctx.KeyGroups, t.cfg.MaxParallelism
 		keep = func(h flow.Hash) bool { return groups.Contains(flow.KeyGroupOf(h, of)) }
 	}
-	r, err := g.Gate.Replay(data[at:at+n:at+n], keep)
-	if err != nil {
-		return nil, err
+	return t.replayTo(in.Channel, data[at:at+n:at+n], keep)
+}
+
+// replayTo finds who takes the records: a gate hands them to the head; an operator that
+// is in one chain with its producer by now gets them as if they came from there.
+func (t *Task) replayTo(c checkpoint.Channel, data []byte, keep func(flow.Hash) bool) (*replay, error) {
+	for _, n := range t.nodes {
+		if string(n.spec.ID) != c.To {
+			continue
+		}
+		if n == t.nodes[0] {
+			if g := t.gateFor(&c); g != nil {
+				r, err := g.Gate.Replay(data, keep)
+				return &replay{c, n, r}, err
+			}
+			break
+		}
+		for _, l := range t.cfg.Chain.Links {
+			if l.To != n.spec.ID || l.Port != flow.Port(c.Port) {
+				continue
+			}
+			from := t.nodes[slices.IndexFunc(t.nodes, func(n *node) bool { return n.spec.ID == l.From })]
+			e, ok := from.spec.Outputs[l.Output].Impl.(operator.Edge)
+			if !ok {
+				return nil, fmt.Errorf("output %d of %s has no type here but %T", l.Output, from.spec, from.spec.Outputs[l.Output].Impl)
+			}
+			r, err := e.NewReplay(n.op.Inlet(l.Port), data, keep, operator.EdgeOptions{Hashes: t.cfg.Hashes})
+			return &replay{c, n, r}, err
+		}
 	}
-	return &replay{from: in.Channel, gate: g, Replayer: r}, nil
+	return nil, fmt.Errorf("the operator has no input port %d here", c.Port)
 }
 
 // gateFor is the gate of a channel's edge, or of another edge at its port where the
@@ -113,7 +137,7 @@ func (t *Task) readFile(f checkpoint.File) ([]byte, error) {
 // stepReplay takes in the next records that were under way.
 func (t *Task) stepReplay() (bool, error) {
 	r := t.replays[0]
-	t.at = t.nodes[0]
+	t.at = r.node
 	_, ok, err := r.Next()
 	if err != nil {
 		return true, t.failed(err)
@@ -126,6 +150,14 @@ func (t *Task) stepReplay() (bool, error) {
 		Index: r.from.Index, Producer: r.from.Producer, Consumer: t.cfg.ID.Subtask, Records: n.Records, Sum: checkpoint.Sum(n.Sum)})
 	t.replays[0] = nil
 	t.replays = t.replays[1:]
+	if len(t.replays) == 0 {
+		for _, b := range t.held {
+			if err := t.barrier(0, b); err != nil {
+				return true, err
+			}
+		}
+		t.held = nil
+	}
 	return true, nil
 }
 

@@ -53,7 +53,8 @@ type Task struct {
 	overtaking bool    // epochs may overtake
 	flight     *flight // of the epoch that has overtaken records which still come
 	arrivals   []shuffle.Arrival
-	replays    []*replay // records of the snapshot that are to be taken in first
+	replays    []*replay      // records of the snapshot that are to be taken in first
+	held       []flow.Barrier // of a source, until they are
 	replayed   []checkpoint.Entry
 
 	mail    mailbox     // from operators: what Yield runs

@@ -16,10 +16,12 @@ var updateOp = &op{
 	eval: mapOp.eval,
 }
 
+const asyncName = "async"
+
 // asyncOp asks goroutines, which answer in any order; some records are refused. p[1]
 // says whether order is kept.
 var asyncOp = &op{
-	name: "async", inputs: 1, outputs: 1, grow: 1, draw: small("capacity"), say: params,
+	name: asyncName, inputs: 1, outputs: 1, grow: 1, draw: small("capacity"), say: params,
 	build: func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record] {
 		return one(sdk.AsyncMap(in[0], func(_ context.Context, r Record) (Record, error) {
 			for range mix(b.c.Seed, uint64(r.Pos), uint64(r.Val)) % 4 {

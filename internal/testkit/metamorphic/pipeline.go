@@ -127,6 +127,11 @@ func (p *Pipeline) Timed() bool {
 	return slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op.timed })
 }
 
+// Waits reports whether a record may leave in a later epoch than it came in.
+func (p *Pipeline) Waits() bool {
+	return slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op.name == asyncName })
+}
+
 // Final reports whether the result needs the end of the input.
 func (p *Pipeline) Final() bool {
 	return slices.ContainsFunc(p.Nodes, (*node).global)

@@ -305,7 +305,7 @@ func (w *world) live(ctx context.Context, p *Pipeline, in *Input, f Faults, of L
 		return err
 	}
 	name := fmt.Sprintf("life-%d", lifeNumber.Add(1))
-	worlds.Store(name, store.Storage(mortal{storetest.NewFaulty(w.disk, f.Seed+number, f.Storage), l}))
+	worlds.Store(name, store.Storage(mortal{store.Retry(storetest.NewFaulty(w.disk, f.Seed+number, f.Storage), store.RetryPolicy{Pause: 100 * time.Microsecond, MaxPause: time.Millisecond}), l}))
 	defer worlds.Delete(name)
 	reg := &obs.Registry{}
 	var epochs, aborted atomic.Int64

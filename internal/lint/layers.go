@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"connector", "runtime", "scheduler", "sql", "beam", "sdk", "web"},
 	{"internal/node"},
 	{"sdk/run", "sdk/sdktest", "internal/testkit"},
-	{"cmd", "examples", "bench", "docs"},
+	{"cmd", "examples", "bench", "docs", "internal/testkit/chaos"},
 }
 
 // notGo are top-level folders that hold no packages.

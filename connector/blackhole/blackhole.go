@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
 )
 
@@ -25,8 +26,10 @@ func New[T any]() *Sink[T] { return &Sink[T]{} }
 // Count is the number of records written so far.
 func (s *Sink[T]) Count() int64 { return s.count.Load() }
 
-// Info describes the sink. There is nothing that it could guarantee.
-func (*Sink[T]) Info() operator.SinkInfo { return operator.SinkInfo{Kind: "blackhole"} }
+// Info describes the sink. After a failure it counts records again.
+func (*Sink[T]) Info() operator.SinkInfo {
+	return operator.SinkInfo{Kind: "blackhole", Guarantee: graph.AtLeastOnce}
+}
 
 // Writer makes the task's side.
 func (s *Sink[T]) Writer(*operator.WriterContext) (operator.Writer[T], error) {

@@ -248,6 +248,8 @@ func (s *Sink[T]) commit(tokens []token) error {
 
 type committer[T any] struct{ sink *Sink[T] }
 
+var _ operator.Auditor = committer[int]{}
+
 func (c committer[T]) Commit(_ context.Context, epoch flow.Epoch, prepared [][]byte) error {
 	tokens := make([]token, len(prepared))
 	for i, data := range prepared {
@@ -260,6 +262,19 @@ func (c committer[T]) Commit(_ context.Context, epoch flow.Epoch, prepared [][]b
 		return fmt.Errorf("collect: committing epoch %d: %w", epoch, err)
 	}
 	return nil
+}
+
+// Records counts the records of chunks.
+func (committer[T]) Records(prepared [][]byte) (int64, error) {
+	var n int64
+	for _, data := range prepared {
+		var t token
+		if err := msgpack.Unmarshal(data, &t); err != nil {
+			return 0, fmt.Errorf("collect: counting records: %w", err)
+		}
+		n += t.Records
+	}
+	return n, nil
 }
 
 func (committer[T]) Close() error { return nil }

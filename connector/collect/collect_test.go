@@ -73,6 +73,10 @@ func TestVisibleWhenCommitted(t *testing.T) {
 	expect(t, s, 1, 2, 10)
 	commit(t, s, 1, pb, pa) // a repeated commit
 	expect(t, s, 1, 2, 10)
+	c, _ := s.Committer(&operator.CommitterContext{})
+	if n, err := c.(operator.Auditor).Records([][]byte{pb, pa}); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
 	if p := prepare(t, b, 2); p != nil {
 		t.Fatal("an empty epoch prepared something")
 	}

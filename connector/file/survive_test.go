@@ -40,7 +40,7 @@ func TestSurvive(t *testing.T) {
 		for _, split := range []int64{97, 1 << 20} {
 			dir := t.TempDir()
 			at := func(s string) string { return filepath.Join(dir, s) }
-			fill(CSVSink[numbered](at("csv"), SinkOption(Compression(codec))), at("csv"))
+			fill(CSVSink[numbered](at("csv"), Compression(codec)), at("csv"))
 			fill(JSONLinesSink[numbered](at("json"), Compression(codec)), at("json"))
 			fill(AvroSink[numbered](at("avro"), Compression(codec)), at("avro"))
 			fill(ParquetSink[numbered](at("parquet"), Compression(codec)), at("parquet"))

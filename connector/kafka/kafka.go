@@ -16,12 +16,17 @@
 //  3. What is fetched and not yet read is bounded in bytes, and so is what is
 //     written and not yet acknowledged. A paused split's records do not keep the
 //     others from being fetched.
-//  4. At the end of an epoch all that was written before it has been acknowledged
-//     by all in-sync replicas.
+//  4. A sink's epoch is written in one transaction, after it was committed, together
+//     with a mark that says so; no transaction is open while an epoch is filled. With
+//     AtLeastOnce, all that was written before the end of an epoch has been
+//     acknowledged by all in-sync replicas then.
+//  5. A position belongs to a topic, not to its name: one that was created again is
+//     an error.
 //
 // A reader owns one client and one goroutine, which polls it and puts what it
-// gets into the reader's inbox; Close ends both. All else runs on the task's
-// goroutine, and the client's hooks on the client's.
+// gets into the reader's inbox; another one tells a group's offsets where that is
+// asked for. Close ends them. All else runs on the task's goroutine, that of the
+// committer, and the client's hooks on the client's.
 package kafka
 
 import (

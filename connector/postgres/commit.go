@@ -104,7 +104,7 @@ func (c *committer) Commit(ctx context.Context, epoch flow.Epoch, data [][]byte)
 			return c.transact(ctx, func(tx pgx.Tx) error { return c.write(ctx, tx, o, at, parts[o]) })
 		})
 		if err != nil {
-			return c.failure(fmt.Sprintf("committing epoch %d of %q to table %s", epoch, c.ctx.Name, c.table.Sanitize()), err)
+			return c.failure(fmt.Sprintf("committing epoch %d of %q to table %s", epoch, c.ctx.Name, quoted(c.table)), err)
 		}
 	}
 	return nil
@@ -132,8 +132,8 @@ func (c *committer) Recover(ctx context.Context, restored flow.Epoch) error {
 			return err
 		}
 		// To plan the statement finds what is wrong with it.
-		if _, err := c.conn.Exec(ctx, "EXPLAIN "+c.insert(c.table.Sanitize(), c.columns, "WHERE false")); err != nil {
-			return fmt.Errorf("looking at table %s: %w", c.table.Sanitize(), err)
+		if _, err := c.conn.Exec(ctx, "EXPLAIN "+c.insert(quoted(c.table), c.columns, "WHERE false")); err != nil {
+			return fmt.Errorf("looking at table %s: %w", quoted(c.table), err)
 		}
 		return c.transact(ctx, func(tx pgx.Tx) error {
 			_, _, err := c.lock(ctx, tx, c.own)
@@ -210,22 +210,22 @@ func (c *committer) write(ctx context.Context, tx pgx.Tx, o origin, at mark, par
 	switch {
 	case mine && (!there || now.nonce != c.nonce):
 		return fmt.Errorf("%w: table %s says so (attempt %d, epoch %d; this is attempt %d); a job must run once only, give the other a name of its own",
-			ErrReplaced, c.epochs.Sanitize(), now.attempt, now.epoch, c.ctx.Attempt)
+			ErrReplaced, quoted(c.epochs), now.attempt, now.epoch, c.ctx.Attempt)
 	case there && now.covers(at):
 		return errDone
 	case !there && (o != c.own || at.attempt != c.ctx.Attempt):
 		return fmt.Errorf("%w: table %s has no row for job %q and sink %q, which there was when epoch %d was written; look whether its rows are in the table, "+
 			"and insert (job, sink, attempt, epoch, nonce) = ('%[3]s', '%[4]s', %[6]d, %[5]d, '-') if they are, or with epoch %[7]d if not",
-			ErrUnknown, c.epochs.Sanitize(), o.job, o.sink, at.epoch, at.attempt, at.epoch-1)
+			ErrUnknown, quoted(c.epochs), o.job, o.sink, at.epoch, at.attempt, at.epoch-1)
 	}
 	if err := c.step("locked"); err != nil {
 		return err
 	}
 	columns := parts[0].Columns
-	target := c.table.Sanitize()
+	target := quoted(c.table)
 	if len(c.keys) > 0 {
 		target = "weir_rows"
-		_, err := tx.Exec(ctx, "CREATE TEMP TABLE weir_rows ON COMMIT DROP AS SELECT "+names(columns)+" FROM "+c.table.Sanitize()+" WITH NO DATA")
+		_, err := tx.Exec(ctx, "CREATE TEMP TABLE weir_rows ON COMMIT DROP AS SELECT "+names(columns)+" FROM "+quoted(c.table)+" WITH NO DATA")
 		if err == nil {
 			// Of rows with one key the last one stays.
 			_, err = tx.Exec(ctx, "ALTER TABLE weir_rows ADD weir_n bigint GENERATED ALWAYS AS IDENTITY")
@@ -263,7 +263,7 @@ func (c *committer) write(ctx context.Context, tx pgx.Tx, o origin, at mark, par
 
 // insert is the statement that takes rows over from somewhere.
 func (c *committer) insert(from string, columns []string, where string) string {
-	s := "INSERT INTO " + c.table.Sanitize() + " (" + names(columns) + ") SELECT " + names(columns) + " FROM " + from + " " + where
+	s := "INSERT INTO " + quoted(c.table) + " (" + names(columns) + ") SELECT " + names(columns) + " FROM " + from + " " + where
 	if len(c.keys) == 0 {
 		return s
 	}
@@ -271,7 +271,7 @@ func (c *committer) insert(from string, columns []string, where string) string {
 	var set []string
 	for _, col := range columns {
 		if !slices.Contains(c.keys, col) {
-			id := pgx.Identifier{col}.Sanitize()
+			id := quoted(pgx.Identifier{col})
 			set = append(set, id+" = EXCLUDED."+id)
 		}
 	}

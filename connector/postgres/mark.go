@@ -21,12 +21,15 @@ const idleLimit = time.Minute
 // lockWait is how long to wait for the mark before whoever has locked it is ended.
 const lockWait = 2 * time.Second
 
+// quoted is a name as SQL wants it.
+func quoted(id pgx.Identifier) string { return id.Sanitize() } //nolint:misspell // pgx's name
+
 func names(columns []string) string {
-	quoted := make([]string, len(columns))
+	list := make([]string, len(columns))
 	for i, c := range columns {
-		quoted[i] = pgx.Identifier{c}.Sanitize()
+		list[i] = quoted(pgx.Identifier{c})
 	}
-	return strings.Join(quoted, ", ")
+	return strings.Join(list, ", ")
 }
 
 // connect makes a connection; role is seen in the server's list of them.
@@ -62,18 +65,18 @@ func (c *committer) open(ctx context.Context) error {
 		return err
 	}
 	var there bool
-	if err := conn.QueryRow(within, "SELECT to_regclass($1) IS NOT NULL", c.epochs.Sanitize()).Scan(&there); err != nil {
-		return fmt.Errorf("looking for table %s: %w", c.epochs.Sanitize(), err)
+	if err := conn.QueryRow(within, "SELECT to_regclass($1) IS NOT NULL", quoted(c.epochs)).Scan(&there); err != nil {
+		return fmt.Errorf("looking for table %s: %w", quoted(c.epochs), err)
 	}
 	if there {
 		return nil
 	}
-	_, err = conn.Exec(within, "CREATE TABLE IF NOT EXISTS "+c.epochs.Sanitize()+epochColumns)
+	_, err = conn.Exec(within, "CREATE TABLE IF NOT EXISTS "+quoted(c.epochs)+epochColumns)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" {
 		err = nil // two have made it at the same time
 	}
 	if err != nil {
-		return fmt.Errorf("making the table of epochs; where the user may not, let somebody else run CREATE TABLE %s%s: %w", c.epochs.Sanitize(), epochColumns, err)
+		return fmt.Errorf("making the table of epochs; where the user may not, let somebody else run CREATE TABLE %s%s: %w", quoted(c.epochs), epochColumns, err)
 	}
 	return nil
 }
@@ -85,7 +88,7 @@ func (c *committer) lock(ctx context.Context, tx pgx.Tx, o origin) (m mark, ther
 	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = '%dms'", lockWait.Milliseconds())); err != nil {
 		return m, false, fmt.Errorf("setting lock_timeout: %w", err)
 	}
-	err = tx.QueryRow(ctx, "SELECT attempt, epoch, nonce FROM "+c.epochs.Sanitize()+" WHERE job = $1 AND sink = $2 FOR UPDATE", o.job, o.sink).
+	err = tx.QueryRow(ctx, "SELECT attempt, epoch, nonce FROM "+quoted(c.epochs)+" WHERE job = $1 AND sink = $2 FOR UPDATE", o.job, o.sink).
 		Scan(&m.attempt, &m.epoch, &m.nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return m, false, nil
@@ -96,7 +99,7 @@ func (c *committer) lock(ctx context.Context, tx pgx.Tx, o origin) (m mark, ther
 		err = fmt.Errorf("waiting for the mark: %w", errors.Join(err, c.endOthers(ctx)))
 	}
 	if err != nil {
-		return m, false, fmt.Errorf("reading the mark in table %s: %w", c.epochs.Sanitize(), err)
+		return m, false, fmt.Errorf("reading the mark in table %s: %w", quoted(c.epochs), err)
 	}
 	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = DEFAULT"); err != nil {
 		return m, false, fmt.Errorf("setting lock_timeout: %w", err)
@@ -122,11 +125,11 @@ func (c *committer) endOthers(ctx context.Context) error {
 
 // put writes the mark.
 func (c *committer) put(ctx context.Context, tx pgx.Tx, o origin, m mark) error {
-	_, err := tx.Exec(ctx, "INSERT INTO "+c.epochs.Sanitize()+` (job, sink, attempt, epoch, nonce) VALUES ($1, $2, $3, $4, $5)
+	_, err := tx.Exec(ctx, "INSERT INTO "+quoted(c.epochs)+` (job, sink, attempt, epoch, nonce) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (job, sink) DO UPDATE SET attempt = EXCLUDED.attempt, epoch = EXCLUDED.epoch, nonce = EXCLUDED.nonce, written = now()`,
 		o.job, o.sink, int64(m.attempt), int64(m.epoch), m.nonce)
 	if err != nil {
-		return fmt.Errorf("writing the mark to table %s: %w", c.epochs.Sanitize(), err)
+		return fmt.Errorf("writing the mark to table %s: %w", quoted(c.epochs), err)
 	}
 	return nil
 }

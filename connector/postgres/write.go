@@ -82,9 +82,9 @@ func newWriter[T any](s *sink[T], ctx *operator.WriterContext) (operator.Writer[
 
 // describe asks for the types of columns.
 func (o *options) describe(ctx context.Context, conn *pgx.Conn, columns []string) ([]uint32, error) {
-	d, err := conn.Prepare(ctx, "", "SELECT "+names(columns)+" FROM "+o.table.Sanitize())
+	d, err := conn.Prepare(ctx, "", "SELECT "+names(columns)+" FROM "+quoted(o.table))
 	if err != nil {
-		return nil, o.failure("looking at table "+o.table.Sanitize()+" and its columns", err)
+		return nil, o.failure("looking at table "+quoted(o.table)+" and its columns", err)
 	}
 	oids := make([]uint32, len(d.Fields))
 	for i, f := range d.Fields {
@@ -101,7 +101,7 @@ func (w *writer[T]) Write(b *flow.Batch[T]) error {
 			var err error
 			name := fmt.Sprintf("postgres-%s-%d", w.task.Operator, w.task.Subtask)
 			if w.file, err = w.task.Staging.Create(w.task.Context, name); err != nil {
-				return fmt.Errorf("postgres: staging for table %s: %w", w.table.Sanitize(), err)
+				return fmt.Errorf("postgres: staging for table %s: %w", quoted(w.table), err)
 			}
 			w.buf, w.size, w.rows, before = append(w.buf[:0], copyHeader...), 0, 0, len(copyHeader)
 		}
@@ -135,7 +135,7 @@ func (w *writer[T]) append(v reflect.Value) error {
 		buf, err := w.types.Encode(w.oids[i], pgtype.BinaryFormatCode, v.FieldByIndex(f.index).Interface(), w.buf)
 		if err != nil {
 			return fmt.Errorf("postgres: record %d of this subtask: its field for column %q of table %s: %w",
-				w.count+1, f.column, w.table.Sanitize(), &flow.Failure{Domain: flow.DomainUser, Cause: err})
+				w.count+1, f.column, quoted(w.table), &flow.Failure{Domain: flow.DomainUser, Cause: err})
 		}
 		if buf == nil {
 			continue
@@ -154,7 +154,7 @@ func (w *writer[T]) flush() error {
 		w.buf = nil // a huge row must not be paid for to the end
 	}
 	if err != nil {
-		return fmt.Errorf("postgres: staging for table %s: %w", w.table.Sanitize(), err)
+		return fmt.Errorf("postgres: staging for table %s: %w", quoted(w.table), err)
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func (w *writer[T]) end() error {
 	}
 	f, err := w.file.Commit()
 	if err != nil {
-		return fmt.Errorf("postgres: staging for table %s: %w", w.table.Sanitize(), err)
+		return fmt.Errorf("postgres: staging for table %s: %w", quoted(w.table), err)
 	}
 	w.ready = append(w.ready, rowFile{f, w.rows})
 	w.file = nil

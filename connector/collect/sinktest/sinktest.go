@@ -176,7 +176,7 @@ func (r *stagedReader) WriteTo(w io.Writer) (int64, error) {
 
 func (r *stagedReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	if err == io.EOF && r.end != nil { //nolint:errorlint // io.Reader's contract
+	if err == io.EOF && r.end != nil {
 		err = r.end
 	}
 	return n, err

@@ -85,7 +85,9 @@ type Input struct {
 	// InLine says that no epoch overtakes records of this edge. A broadcast is read in
 	// line: its records are the same for all consumers, and what they make of them is
 	// taken from one of them when the parallelism changes, so that all must have
-	// handled the same of them.
+	// handled the same of them. So is a forward edge: a restart may give a split to
+	// another subtask than the one to which its records were under way, and they
+	// would be overtaken by those that follow.
 	InLine bool
 	Gate   shuffle.Gate
 	// Together is the number of the group of inputs that fall idle and wake

@@ -128,8 +128,9 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 		if heard != "" && groups[heard] == 0 {
 			groups[heard] = len(groups) + 1
 		}
-		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Edge: in.Edge, Forward: in.Exchange.Kind == graph.Forward,
-			Exchange: in.Exchange.Kind, InLine: in.Exchange.Kind == graph.Broadcast, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
+		kind := in.Exchange.Kind
+		cfg.Inputs = append(cfg.Inputs, task.Input{Port: in.Port, Edge: in.Edge, Forward: kind == graph.Forward,
+			Exchange: kind, InLine: kind == graph.Broadcast || kind == graph.Forward, Gate: b.ends[endID{in.Edge, subtask}].gate, Together: groups[heard]})
 	}
 	for _, out := range c.Outputs {
 		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output, Edge: out.Edge, Forward: out.Exchange.Kind == graph.Forward,

@@ -234,6 +234,9 @@ func (s *Scheduler) do(acts []checkpoint.Action) {
 	for _, act := range acts {
 		switch act := act.(type) {
 		case checkpoint.InjectBarrier:
+			if s.opt.Listener.Injected != nil {
+				s.opt.Listener.Injected(act.Barrier)
+			}
 			a.cut(act.Barrier)
 			m := &api.InjectBarrier{Attempt: a.id(), Epoch: uint64(act.Barrier.Epoch), Kind: uint8(act.Barrier.Kind)}
 			for _, t := range act.Tasks {
@@ -241,6 +244,9 @@ func (s *Scheduler) do(acts []checkpoint.Action) {
 			}
 			s.worker.InjectBarrier(m)
 		case checkpoint.Commit:
+			if s.opt.Listener.Acknowledged != nil {
+				s.opt.Listener.Acknowledged(act.Barrier, act.Snapshots)
+			}
 			last := act.Barrier.Kind == flow.BarrierFinal || s.wishes.suspend > 0 && act.Barrier.Epoch >= s.wishes.suspend
 			a.commits.put(commitment{Commit: act, sources: a.cuts[act.Barrier.Epoch], last: last})
 			delete(a.cuts, act.Barrier.Epoch)

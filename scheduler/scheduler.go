@@ -70,9 +70,13 @@ type Options struct {
 
 // Listener is told what happens to a job.
 type Listener struct {
-	State     func(s job.State, cause *flow.Failure)
-	Committed func(b flow.Barrier)
-	Aborted   func(b flow.Barrier, reason string)
+	State func(s job.State, cause *flow.Failure)
+	// Injected tells that an epoch's barrier goes to the sources, Acknowledged that all
+	// tasks have handed over what they held at it: it can be committed.
+	Injected     func(b flow.Barrier)
+	Acknowledged func(b flow.Barrier, tasks []checkpoint.TaskSnapshot)
+	Committed    func(b flow.Barrier)
+	Aborted      func(b flow.Barrier, reason string)
 	// Restored tells what an attempt starts from.
 	Restored func(Restored)
 	// Restarting tells that attempt next begins after delay.

@@ -21,7 +21,7 @@ func TestParseSize(t *testing.T) {
 		"512MB": 512_000_000, "512MiB": 512 << 20, "2G": 2_000_000_000, "1.5 GiB": 3 << 29, "700": 700, "64kb": 64_000, "7B": 7,
 		"": -1, "MB": -1, "-1MB": -1, "1XB": -1, "1kk": -1, "1i": -1, "9999999T": -1, "1MB1": -1,
 	} {
-		got, err := parseSize(text)
+		got, err := ParseSize(text)
 		if err != nil {
 			got = -1
 		}

@@ -174,7 +174,7 @@ func oneOf[S ~string](to *S, values ...S) func(string) error {
 
 func memory(to *int64) func(string) error {
 	return func(v string) error {
-		n, err := parseSize(v)
+		n, err := ParseSize(v)
 		if err != nil || n < leastMemory {
 			return errors.New("it must be a size of at least 64MB, such as 512MB or 2GiB")
 		}
@@ -183,9 +183,9 @@ func memory(to *int64) func(string) error {
 	}
 }
 
-// parseSize reads a number of bytes with a unit: k, M, G, T by thousands, Ki and so on
+// ParseSize reads a number of bytes with a unit: k, M, G, T by thousands, Ki and so on
 // by 1024, with or without a B.
-func parseSize(v string) (int64, error) {
+func ParseSize(v string) (int64, error) {
 	v = strings.TrimSpace(v)
 	end := strings.LastIndexAny(v, "0123456789.") + 1
 	n, err := strconv.ParseFloat(v[:end], 64)

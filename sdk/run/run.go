@@ -58,6 +58,9 @@ type Options struct {
 	AlignTimeout time.Duration
 	// Control, where set, steers the job while it runs.
 	Control *Control
+	// OnEpoch, where set, is called for each epoch that was committed, on a goroutine of
+	// the engine: it must return soon.
+	OnEpoch func(EpochStats)
 }
 
 // watch is what Main wants to see of a run.
@@ -156,6 +159,9 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 		Restart: o.Restart.policy(), Hashes: o.Audit == AuditHashes,
 	}
 	n.Audit = o.Audit.scheduler()
+	if o.OnEpoch != nil {
+		watchEpochs(&n.Listener, o.OnEpoch)
+	}
 	if o.Memory > 0 {
 		n.State.Memory = o.Memory / cacheShare
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(o.Memory))

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weirflow/weir/sdk/run"
 )
 
 // Options are the settings of a run. What a case has no use for it ignores; 0
@@ -19,6 +22,13 @@ type Options struct {
 	Input       string  // a directory of text, for wordcount
 	NoFloor     bool    // leave out the program written by hand
 	Runs        int     // the best of so many; default 1
+
+	// A run is durable if it has a State or a Checkpoint.
+	State      string        // where checkpoints go; default a directory that is removed
+	Checkpoint time.Duration // the time between epochs; default 1 s
+	Backend    string        // run.BackendLSM or run.BackendMemory
+	Memory     int64         // bytes that the process may take; default no limit
+	Audit      run.Audit     // what is done with the books
 }
 
 // Case is one benchmark.
@@ -44,11 +54,16 @@ type Result struct {
 	P99MS          float64 `json:"p99_ms,omitempty"`
 	P999MS         float64 `json:"p999_ms,omitempty"`
 	FirstRecordMS  float64 `json:"first_record_ms,omitempty"`
+	// What follows is of durable runs. The pause is for how long a task stood still at
+	// a barrier.
+	Checkpoints       *Checkpoints `json:"checkpoints,omitempty"`
+	BarrierPauseP99MS float64      `json:"barrier_pause_p99_ms,omitempty"`
+	Restart           *Restart     `json:"restart,omitempty"`
 }
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{passthrough, keyed, window, wordcount, latency, startup}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart}
 	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }
@@ -87,7 +102,8 @@ func better(a, b Result) bool {
 
 // measure runs f and fills what is the same for all cases.
 func measure(events func() int64, f func() error) (Result, error) {
-	runtime.GC()
+	debug.FreeOSMemory()
+	resetPeakRSS()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu, start := processCPU(), time.Now()

@@ -2,9 +2,11 @@ package bench
 
 import (
 	"testing"
+	"time"
 
 	"github.com/weirflow/weir/bench/text"
 	"github.com/weirflow/weir/internal/invariants"
+	"github.com/weirflow/weir/sdk/run"
 )
 
 // TestCases runs each case on a small input: each compares its output with the
@@ -15,6 +17,9 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range Cases() {
+		if c.Name == restart.Name {
+			continue // it is durable
+		}
 		for _, parallelism := range []int{1, 2, 3} {
 			r, err := c.Run(t.Context(), Options{Events: 200_000, Keys: 1000, Parallelism: parallelism, Input: dir, Rate: 200_000})
 			if err != nil {
@@ -22,6 +27,30 @@ func TestCases(t *testing.T) {
 			}
 			if r.Case != c.Name || r.Events == 0 || r.EventsPerS == 0 {
 				t.Errorf("%s: nothing was measured: %+v", c.Name, r)
+			}
+		}
+	}
+}
+
+// TestDurable runs the cases with a state, with checkpoints: the output is the floor's
+// all the same.
+func TestDurable(t *testing.T) {
+	for _, c := range []Case{keyed, window, latency, restart} {
+		for _, backend := range []string{run.BackendLSM, run.BackendMemory} {
+			r, err := c.Run(t.Context(), Options{Events: 200_000, Keys: 1000, Parallelism: 2, Rate: 200_000,
+				State: t.TempDir(), Checkpoint: 20 * time.Millisecond, Backend: backend})
+			if err != nil {
+				t.Errorf("%s, %s: %v", c.Name, backend, err)
+				continue
+			}
+			if r.Checkpoints == nil || r.Checkpoints.Count == 0 || r.Checkpoints.P99MS < r.Checkpoints.P50MS {
+				t.Errorf("%s, %s: %+v", c.Name, backend, r.Checkpoints)
+			}
+			if (r.Restart != nil) != (c.Name == restart.Name) {
+				t.Errorf("%s: %+v", c.Name, r.Restart)
+			}
+			if s := r.Restart; s != nil && (s.FirstResultMS <= 0 || s.StateBytes < 1000*restartValue) {
+				t.Errorf("%s, %s: %+v", c.Name, backend, s)
 			}
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/weirflow/weir/bench/floor"
 	"github.com/weirflow/weir/connector/datagen"
 	"github.com/weirflow/weir/sdk"
-	"github.com/weirflow/weir/sdk/run"
 )
 
 var keyed = Case{
@@ -46,9 +45,7 @@ func runKeyed(ctx context.Context, o Options) (Result, error) {
 	p := sdk.New("keyed")
 	byKey := sdk.KeyBy(events(p, n, keys, o.Parallelism), func(e floor.Event) uint64 { return e.Key })
 	sdk.Write(sdk.Aggregate(byKey, sdk.Sum(func(e floor.Event) int64 { return e.Value })), sink)
-	r, err := measure(func() int64 { return sink.results }, func() error {
-		return run.Run(ctx, p, run.Options{Parallelism: o.Parallelism})
-	})
+	r, err := measureJob(ctx, "keyed", p, o, func() int64 { return sink.results })
 	if err != nil || o.NoFloor {
 		return r, err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/sdk"
-	"github.com/weirflow/weir/sdk/run"
 )
 
 var latency = Case{
@@ -52,9 +51,7 @@ func runLatency(ctx context.Context, o Options) (Result, error) {
 	})
 	sink := &latencySink{start: start}
 	sdk.Write(same, sink)
-	r, err := measure(func() int64 { return n }, func() error {
-		return run.Run(ctx, p, run.Options{Parallelism: o.Parallelism})
-	})
+	r, err := measureJob(ctx, "latency", p, o, func() int64 { return n })
 	if err != nil {
 		return r, err
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/weirflow/weir/bench/floor"
 	"github.com/weirflow/weir/connector/datagen"
 	"github.com/weirflow/weir/sdk"
-	"github.com/weirflow/weir/sdk/run"
 )
 
 var window = Case{
@@ -41,9 +40,7 @@ func runWindow(ctx context.Context, o Options) (Result, error) {
 	byKey := sdk.KeyBy(timed, func(e floor.Event) uint64 { return e.Key })
 	sums, _ := sdk.AggregateWindow(sdk.Window(byKey, sdk.Tumbling(10*time.Second)), sdk.Sum(func(e floor.Event) int64 { return e.Value }))
 	sdk.Write(sums, sink)
-	r, err := measure(func() int64 { return n }, func() error {
-		return run.Run(ctx, p, run.Options{Parallelism: o.Parallelism})
-	})
+	r, err := measureJob(ctx, "window", p, o, func() int64 { return n })
 	if err != nil || o.NoFloor {
 		return r, err
 	}

@@ -2,32 +2,41 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/pprof"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirflow/weir/bench"
+	"github.com/weirflow/weir/sdk/run"
 )
 
 func newBenchCmd() *cobra.Command {
 	var o bench.Options
-	var format string
+	var format, memory, audit, cpuProfile, allocProfile string
 	cmd := &cobra.Command{
 		Use:   "bench CASE...|all|list",
 		Short: "Measure the engine against programs written by hand",
 		Long: `Bench runs benchmark cases in this process: a pipeline, and beside it the same
 work as a program written by hand, without any engine ("the floor"). The ratio of
-the two is what to compare between machines; both are measured in one run.`,
+the two is what to compare between machines; both are measured in one run.
+
+With --checkpoint or --state the pipeline keeps its state on disk and takes a
+checkpoint each so often; what these cost is shown too.`,
 		Example: `  weir bench list
   weir bench keyed
   weir bench keyed --events 100000000 --keys 1000000 -o json
   weir bench wordcount --input ./texts --parallelism 2 --runs 3
-  weir bench latency --rate 10000`,
+  weir bench latency --rate 10000
+  weir bench keyed --keys 10000000 --checkpoint 1s --memory 512MB -o json
+  weir bench restart --keys 2000000`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (failed error) {
 			cases := bench.Cases()
 			if args[0] == "list" {
 				return listCases(cmd.OutOrStdout(), cases)
@@ -35,10 +44,23 @@ the two is what to compare between machines; both are measured in one run.`,
 			if format != "text" && format != "json" {
 				return fmt.Errorf("-o %s: want text or json", format)
 			}
+			if memory != "" {
+				n, err := run.ParseSize(memory)
+				if err != nil {
+					return fmt.Errorf("--memory %s: %w", memory, err)
+				}
+				o.Memory = n
+			}
+			o.Audit = run.Audit(audit)
 			chosen, err := chooseCases(cases, args)
 			if err != nil {
 				return err
 			}
+			stop, err := profile(cpuProfile, allocProfile)
+			if err != nil {
+				return err
+			}
+			defer func() { failed = errors.Join(failed, stop()) }()
 			for _, c := range chosen {
 				r, err := c.Run(cmd.Context(), o)
 				if err != nil {
@@ -58,9 +80,44 @@ the two is what to compare between machines; both are measured in one run.`,
 	f.Float64Var(&o.Rate, "rate", 0, "records per second, for latency (default 10000)")
 	f.StringVar(&o.Input, "input", "", "directory of text files, for wordcount (default: 100 MB are generated)")
 	f.IntVar(&o.Runs, "runs", 1, "take the best of so many runs")
+	f.DurationVar(&o.Checkpoint, "checkpoint", 0, "time between checkpoints, such as 1s (default: none are taken, or 1s with --state)")
+	f.StringVar(&o.State, "state", "", "directory or URL of the checkpoints (default: a directory that is removed)")
+	f.StringVar(&o.Backend, "backend", "", "where state is while the job runs: lsm or memory (default: lsm with checkpoints)")
+	f.StringVar(&memory, "memory", "", "what the process may take, such as 512MB (default: no limit)")
+	f.StringVar(&audit, "audit", "", "what the books are for: stop, hashes, warn or off (default stop)")
+	f.StringVar(&cpuProfile, "cpu-profile", "", "file for a profile of where the time went")
+	f.StringVar(&allocProfile, "alloc-profile", "", "file for a profile of what was allocated")
 	f.BoolVar(&o.NoFloor, "no-floor", false, "leave out the program written by hand")
 	f.StringVarP(&format, "format", "o", "text", "text or json")
 	return cmd
+}
+
+// profile starts the profiles that are asked for; stop writes them.
+func profile(cpu, alloc string) (stop func() error, err error) {
+	var c *os.File
+	if cpu != "" {
+		if c, err = os.Create(cpu); err == nil {
+			err = pprof.StartCPUProfile(c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--cpu-profile: %w", err)
+		}
+	}
+	return func() error {
+		var err error
+		if c != nil {
+			pprof.StopCPUProfile()
+			err = c.Close()
+		}
+		if alloc == "" {
+			return err
+		}
+		a, aerr := os.Create(alloc)
+		if aerr == nil {
+			aerr = errors.Join(pprof.Lookup("allocs").WriteTo(a, 0), a.Close())
+		}
+		return errors.Join(err, aerr)
+	}, nil
 }
 
 func chooseCases(cases []bench.Case, names []string) ([]bench.Case, error) {
@@ -109,6 +166,14 @@ func printResult(w io.Writer, r bench.Result, format string) error {
 	}
 	if r.FirstRecordMS > 0 {
 		fmt.Fprintf(t, "\tfirst record after %.2f ms", r.FirstRecordMS)
+	}
+	if c := r.Checkpoints; c != nil {
+		fmt.Fprintf(t, "\t%d checkpoints\tp50 %.1f ms\tp99 %.1f ms\t%.1f MB\tpause p99 %.3f ms",
+			c.Count, c.P50MS, c.P99MS, float64(c.Bytes)/1e6, r.BarrierPauseP99MS)
+	}
+	if s := r.Restart; s != nil {
+		fmt.Fprintf(t, "\t%.1f MB of state, loaded in %.1f s\tfirst result after %.1f ms\t%.2f MB changed\t%.2f MB in an epoch",
+			float64(s.StateBytes)/1e6, s.LoadS, s.FirstResultMS, float64(s.ChangedBytes)/1e6, float64(s.EpochBytes)/1e6)
 	}
 	fmt.Fprintln(t)
 	return t.Flush()

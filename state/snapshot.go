@@ -58,7 +58,8 @@ type Files interface {
 	// Link adds a file of the local disk that never changes. Wherever the name
 	// appears in snapshots of this store, or in the one that it was restored from,
 	// it is the same content, which need not be stored twice. The file may be
-	// removed once Link has returned.
+	// removed once Link has returned. It was not synced: whoever keeps a link and
+	// wants it to outlive a power cut syncs it.
 	Link(name, path string) error
 }
 

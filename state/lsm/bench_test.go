@@ -2,15 +2,20 @@ package lsm
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/keyhash"
 	"github.com/weirflow/weir/state"
 )
@@ -142,7 +147,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func benchStore(b *testing.B, e *Env, dir string) (*Store, *state.Cells[uint64, struct{}, int64]) {
+func benchOpen(b *testing.B, e *Env, dir string) *Store {
 	s, err := e.Open(Options{Dir: filepath.Join(dir, "s")})
 	if err != nil {
 		b.Fatal(err)
@@ -152,9 +157,162 @@ func benchStore(b *testing.B, e *Env, dir string) (*Store, *state.Cells[uint64, 
 			b.Error(err)
 		}
 	})
+	return s
+}
+
+func benchStore(b *testing.B, e *Env, dir string) (*Store, *state.Cells[uint64, struct{}, int64]) {
+	s := benchOpen(b, e, dir)
 	c, err := state.NewCells[uint64, struct{}, int64](s, state.Descriptor{Operator: "op", Name: "sum"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return s, c
+}
+
+// BenchmarkWrite compares the ways in which a cut of half a million numbers can come to
+// disk: the way that is used, and through memtables, in order and as they come.
+func BenchmarkWrite(b *testing.B) {
+	const n = 500_000
+	fill := func(s *Store) *part {
+		p, r := s.newPart(), rand.New(rand.NewPCG(1, 2))
+		var key, value [9]byte
+		for range n {
+			k := r.Uint64()
+			key[0], value[0] = 0xcf, 0xd3
+			binary.BigEndian.PutUint64(key[1:], k)
+			binary.BigEndian.PutUint64(value[1:], k>>40)
+			p.add(flow.KeyGroup(k%128), 0, key[:], value[:])
+		}
+		return p
+	}
+	through := func(s *Store, sorted bool) func(p *part) error {
+		return func(p *part) error {
+			if sorted {
+				p.sort(128)
+			}
+			w := s.db.NewBatch()
+			for i, r := range p.refs {
+				key, value := p.entry(r)
+				if err := w.Set(append(appendPrefix(nil, flow.KeyGroup(r.group), r.id), key...), value, nil); err != nil {
+					return err
+				}
+				if i%10_000 == 9_999 || i == len(p.refs)-1 {
+					if err := w.Commit(pebble.NoSync); err != nil {
+						return err
+					}
+					w.Reset()
+				}
+			}
+			return s.db.Flush()
+		}
+	}
+	for _, c := range []struct {
+		name string
+		of   func(s *Store) func(p *part) error
+	}{
+		{"tables", func(s *Store) func(p *part) error { return func(p *part) error { return s.writePart(p, false) } }},
+		{"memtables", func(s *Store) func(p *part) error { return through(s, true) }},
+		{"memtables/unsorted", func(s *Store) func(p *part) error { return through(s, false) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := benchOpen(b, testEnv(b, 256<<20), b.TempDir())
+			s.dbOpts.MemTableSize = 32 << 20
+			if err := s.open(); err != nil {
+				b.Fatal(err)
+			}
+			write := c.of(s)
+			var cpu time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				p := fill(s)
+				before := cpuTime(b)
+				b.StartTimer()
+				if err := write(p); err != nil {
+					b.Fatal(err)
+				}
+				cpu += cpuTime(b) - before
+			}
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N)/n, "cpu-ns/entry")
+		})
+	}
+}
+
+// localFiles is files of a snapshot in a directory, linked where they can be.
+type localFiles string
+
+func (d localFiles) Create(name string) (io.WriteCloser, error) { return os.Create(d.path(name)) }
+func (d localFiles) Link(name, path string) error               { return os.Link(path, d.path(name)) }
+func (d localFiles) Names() []string                            { return nil }
+func (d localFiles) path(name string) string                    { return filepath.Join(string(d), name) }
+func (d localFiles) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	return os.Open(d.path(name))
+}
+func (d localFiles) Fetch(_ context.Context, name, path string) error {
+	return os.Link(d.path(name), path)
+}
+
+// BenchmarkRestore restores a gigabyte of strings, in place and copied, up to the first
+// value that is read.
+func BenchmarkRestore(b *testing.B) {
+	const n, size = 1 << 20, 1 << 10
+	e := testEnv(b, 64<<20)
+	files := localFiles(b.TempDir())
+	hash, err := keyhash.For[uint64]()
+	if err != nil {
+		b.Fatal(err)
+	}
+	declare := func(s *Store) *state.Cells[uint64, struct{}, string] {
+		c, err := state.NewCells[uint64, struct{}, string](s, state.Descriptor{Operator: "op", Name: "strings"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return c
+	}
+	s := benchOpen(b, e, b.TempDir())
+	c := declare(s)
+	noise := make([]byte, n+size)
+	r := rand.NewChaCha8([32]byte{})
+	if _, err := r.Read(noise); err != nil {
+		b.Fatal(err)
+	}
+	for k := range uint64(n) {
+		c.Put(hash(k), k, struct{}{}, string(noise[k:k+size]))
+		if k%64 == 0 {
+			s.Step()
+		}
+	}
+	z, err := s.Freeze(state.FormLSM)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.drainAll()
+	if err := z.Write(context.Background(), files); err != nil {
+		b.Fatal(err)
+	}
+	for _, own := range []flow.KeyGroupRange{{End: 128}, {End: 16}} {
+		b.Run(fmt.Sprintf("groups=%d", own.Len()), func(b *testing.B) {
+			for b.Loop() {
+				s, err := e.Open(Options{Dir: b.TempDir(), KeyGroups: own})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Restore(context.Background(), []state.Saved{{Form: state.FormLSM, KeyGroups: flow.KeyGroupRange{End: 128}, Files: files}}); err != nil {
+					b.Fatal(err)
+				}
+				c := declare(s)
+				k := uint64(0)
+				for !own.Contains(flow.KeyGroupOf(hash(k), 128)) {
+					k++
+				}
+				if c.Find(hash(k), k, struct{}{}) == nil {
+					b.Fatal(s.Err())
+				}
+				b.StopTimer()
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
+	}
 }

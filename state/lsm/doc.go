@@ -37,6 +37,7 @@
 //     taken: cuts are written one after the other, each whole.
 //  2. Files in the store's directory are of no use to anyone but the store: what must
 //     survive is in snapshots. Open removes what an earlier store has left there.
+//     So nothing is synced: storage syncs the files that it links.
 //  3. A file that was handed over by its number never changes.
 //  4. Whatever a snapshot's files hold, Restore gives an error or a good store; what
 //     only reading an entry can show, Err shows then.

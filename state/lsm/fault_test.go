@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/statetest"
 )
@@ -89,83 +86,5 @@ func TestFaults(t *testing.T) {
 	}
 	if surfaced < 8 {
 		t.Errorf("only %d errors of the file system were seen", surfaced)
-	}
-}
-
-// crashFiles clones the file system, as it is when the power is cut, when the first
-// file of a snapshot is handed over.
-type crashFiles struct {
-	statetest.Kept
-	fs    *vfs.MemFS
-	clone *vfs.MemFS
-}
-
-func (f *crashFiles) Create(name string) (io.WriteCloser, error) {
-	if f.clone == nil {
-		f.clone = f.fs.CrashClone(vfs.CrashCloneCfg{})
-	}
-	return f.Kept.Create(name)
-}
-
-// TestCrash cuts the power when files of a snapshot are handed over: all that storage
-// links then must be on disk, whole.
-func TestCrash(t *testing.T) {
-	mem := vfs.NewCrashableMem()
-	e := testEnv(t, 1<<20)
-	s, err := e.Open(Options{Dir: "a", FS: mem, MaxParallelism: groups})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, dir := range []string{"a/out", "a", "."} { // the directories themselves
-		d, err := mem.OpenDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p, m, r := declare(t, s), newModel(), rand.New(rand.NewPCG(3, 4))
-	for range 4 {
-		p.change(r, m, 1000)
-		z, err := s.Freeze(state.FormLSM)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := &crashFiles{fs: mem}
-		done := make(chan error)
-		go func() { done <- z.Write(context.Background(), f) }()
-		for s.Step() {
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		o := s.pebbleOptions()
-		o.FS, o.ReadOnly = f.clone, true
-		db, err := pebble.Open(z.(*snapshot).dir, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		var end []byte
-		for _, h := range s.states {
-			for g := range flow.KeyGroup(groups) {
-				err := scan(db, appendPrefix(nil, g, h.id), &end, nil, func(_, _ []byte) bool { n++; return true })
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if want := len(m.cells) + len(m.words) + len(m.lists); n != want {
-			t.Errorf("%d entries survive, want %d", n, want)
-		}
 	}
 }

@@ -78,6 +78,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 			CompactionEnd: func(pebble.CompactionInfo) { signal(s.compacted) },
 		},
 	}
+	o.Experimental.CompactionScheduler = newCompactions()
 	o.TargetFileSizes[0] = 4 << 20
 	o.Levels[0] = pebble.LevelOptions{
 		BlockSize:    8 << 10,

@@ -128,9 +128,6 @@ func (s *Store) fetchOne(ctx context.Context, from *state.Saved, f savedFile, pa
 	if err == nil && !isTable(f.Name) && (n != f.Size || sum.Sum32() != f.CRC32C) {
 		err = fmt.Errorf("%w: it has %d bytes, not %d, or others than it had", state.ErrCorrupt, n, f.Size)
 	}
-	if err == nil {
-		err = w.Sync()
-	}
 	return errors.Join(err, r.Close(), w.Close())
 }
 

@@ -104,6 +104,7 @@ func (e *Env) Open(o Options) (*Store, error) {
 	if s.fs == nil {
 		s.fs, s.linked = vfs.Default, true
 	}
+	s.fs = scratch{s.fs}
 	s.dirDB, s.dirIn = s.fs.PathJoin(o.Dir, "db"), s.fs.PathJoin(o.Dir, "in")
 	s.dirOut, s.dirFrom = s.fs.PathJoin(o.Dir, "out"), s.fs.PathJoin(o.Dir, "from")
 	for _, d := range s.dirs() {

@@ -59,5 +59,10 @@ func opener(tb testing.TB, memory int64, fs vfs.FS) statetest.Open {
 // everything is evicted all the time.
 func TestStore(t *testing.T) {
 	t.Run("big", func(t *testing.T) { statetest.Run(t, opener(t, 256<<20, vfs.NewMem())) })
+	t.Run("lockstep", func(t *testing.T) {
+		statetest.Lockstep(t, opener(t, 256<<20, vfs.NewMem()))
+		statetest.Lockstep(t, opener(t, 32<<10, vfs.NewMem()))
+		statetest.Lockstep(t, opener(t, 4<<10, vfs.NewMem()))
+	})
 	t.Run("tiny", func(t *testing.T) { statetest.Run(t, opener(t, 4<<10, vfs.NewMem())) })
 }

@@ -85,7 +85,16 @@ func (s *Store) writePart(p *part, unique bool) error {
 			return err
 		}
 	}
-	return t.finish(context.Background())
+	err := t.finish(context.Background())
+	s.compact()
+	return err
+}
+
+// compact lets compactions begin, and those that were refused before.
+func (s *Store) compact() {
+	if c, ok := s.dbOpts.Experimental.CompactionScheduler.(*compactions); ok {
+		c.allow()
+	}
 }
 
 // admit waits while compaction lags behind: tables that are ingested are not slowed

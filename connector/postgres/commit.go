@@ -336,7 +336,7 @@ func mends(err error) bool {
 		return true // the network's
 	}
 	switch pg.Code[:2] {
-	case "08", "40", "53", "57", "58", "55": // connection, serialization, resources, intervention, system, lock
+	case "08", "40", "53", "57", "58", "55": // connection, rollback, resources, intervention, system, lock
 		return true
 	}
 	return false

@@ -186,9 +186,12 @@ type mortal struct {
 }
 
 func (m mortal) put(key string, do func() error) error {
-	before, after := BeforeBlob, AfterBlob
-	if strings.Contains(key, "/log/") {
+	var before, after Point // of others: nothing but that it is dead
+	switch {
+	case strings.Contains(key, "/log/"):
 		before, after = BeforeLog, AfterLog
+	case strings.Contains(key, "/blobs/"):
+		before, after = BeforeBlob, AfterBlob
 	}
 	if err := m.l.at(before, 1); err != nil {
 		return err

@@ -84,7 +84,7 @@ type SourceRestore struct {
 	Enumerator []byte
 	Done       bool
 	// Splits, encoded, are to be assigned: those that readers held first, then those
-	// that no task had yet.
+	// that no task had yet, both in the order in which they were found.
 	Splits [][]byte
 	// Finished are the splits of whose end the enumerator has not been told.
 	Finished []string

@@ -102,6 +102,7 @@ func saveAll(t *rapid.T, m *Manifest, p Target, kinds map[string]Exchange) (flyi
 				for range rapid.IntRange(0, 2).Draw(t, "unassigned") {
 					source.Unassigned = append(source.Unassigned, split())
 				}
+				source.Assigned = rapid.Permutation(source.Assigned).Draw(t, "order")
 				m.Sources = append(m.Sources, source)
 			}
 			if j > 0 || o.Source || rapid.Bool().Draw(t, "aligned") {
@@ -236,6 +237,14 @@ func wantCount(t *rapid.T, got, want int) {
 	}
 }
 
+func splitID(t *rapid.T, b []byte) string {
+	sp, err := DecodeSplit(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sp.ID
+}
+
 func checkSources(t *rapid.T, m *Manifest, r *Restore) {
 	for _, s := range m.Sources {
 		var want [][]byte
@@ -247,6 +256,8 @@ func checkSources(t *rapid.T, m *Manifest, r *Restore) {
 			}
 		}
 		got := r.Sources[flow.OperatorID(s.Operator)]
+		// Those of the readers are in the order in which they were found.
+		slices.SortFunc(want, func(a, b []byte) int { return slices.Index(s.Assigned, splitID(t, a)) - slices.Index(s.Assigned, splitID(t, b)) })
 		wantItems(t, got.Splits, append(want, s.Unassigned...))
 		if got.Done != s.Done || fmt.Sprint(got.Finished) != "[gone]" {
 			t.Fatalf("%+v of %+v", got, s)

@@ -180,6 +180,28 @@ func (s *stateOf) deal(n int) [][][]byte {
 	return out
 }
 
+// inOrder puts splits, whose ids are given, into the order in which they were found.
+// Fewer readers than before would read them one after another in that of the tasks
+// that held them, and records would come later than the source promises.
+func inOrder(splits [][]byte, ids, found []string) {
+	place := make(map[string]int, len(found))
+	for i, id := range found {
+		place[id] = i - len(found) // in front of what is unknown
+	}
+	type item struct {
+		split []byte
+		at    int
+	}
+	items := make([]item, len(splits))
+	for i := range splits {
+		items[i] = item{splits[i], place[ids[i]]}
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(a.at, b.at) })
+	for i := range items {
+		splits[i] = items[i].split
+	}
+}
+
 // sources puts the splits of readers and of the job's side together.
 func (r *resolver) sources() error {
 	read := map[flow.OperatorID][][]byte{}
@@ -201,8 +223,8 @@ func (r *resolver) sources() error {
 			continue
 		}
 		restore := SourceRestore{Enumerator: s.Enumerator, Done: s.Done, Splits: slices.Concat(held, s.Unassigned)}
-		ids := map[string]bool{}
-		for _, b := range restore.Splits {
+		ids, order := map[string]bool{}, make([]string, len(restore.Splits))
+		for i, b := range restore.Splits {
 			sp, err := DecodeSplit(b)
 			if err != nil {
 				return r.inconsistent("source %s: %w", op, err)
@@ -210,8 +232,9 @@ func (r *resolver) sources() error {
 			if ids[sp.ID] {
 				return r.inconsistent("source %s has split %q twice", op, sp.ID)
 			}
-			ids[sp.ID] = true
+			ids[sp.ID], order[i] = true, sp.ID
 		}
+		inOrder(restore.Splits[:len(held)], order, s.Assigned)
 		for _, id := range s.Assigned {
 			if !ids[id] {
 				restore.Finished = append(restore.Finished, id)

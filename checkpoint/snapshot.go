@@ -112,7 +112,9 @@ type SourceSnapshot struct {
 	// Unassigned are splits that were found and not yet sent to a task, encoded.
 	Unassigned [][]byte `msgpack:"unassigned" json:"-"`
 	// Assigned are the ids of splits that were sent and of whose end the enumerator
-	// has not been told. Those that no task's snapshot holds had been read to their end.
+	// has not been told, or of all that may be unread where it is not told any more. They
+	// are in the order in which they were found, which may be that of event time. Those
+	// that no task's snapshot holds had been read to their end.
 	Assigned []string `msgpack:"assigned" json:"assigned,omitempty"`
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"github.com/weirflow/weir/checkpoint"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -382,10 +380,21 @@ func (s *Scheduler) alignTo(t api.Task, at flow.Time) {
 // snapshot is what a later attempt needs to go on from this instant.
 func (src *source) snapshot() checkpoint.SourceSnapshot {
 	out := checkpoint.SourceSnapshot{Operator: string(src.op.ID), Done: src.done}
-	if !src.done {
+	var assigned []split.ID
+	if src.done {
 		// An enumerator that has found everything is not asked again.
+		for sub := range src.chain.Parallelism {
+			assigned = append(assigned, src.assigner.Owned(sub)...)
+		}
+	} else {
 		out.Enumerator = src.enumerator
-		out.Assigned = slices.Sorted(maps.Keys(src.untold))
+		for id := range src.untold {
+			assigned = append(assigned, split.ID(id))
+		}
+	}
+	src.assigner.Sort(assigned)
+	for _, id := range assigned {
+		out.Assigned = append(out.Assigned, string(id))
 	}
 	for _, id := range src.assigner.Queued() {
 		sp := src.found[id]

@@ -199,6 +199,11 @@ func (a *Assigner) Progress() (found, finished int) { return a.found, a.found - 
 // Queued is the splits that nobody owns, in the order in which they will be assigned.
 func (a *Assigner) Queued() []ID { return ids(a.queue) }
 
+// Sort puts ids of known splits into the order in which they were found.
+func (a *Assigner) Sort(ids []ID) {
+	slices.SortFunc(ids, func(x, y ID) int { return cmp.Compare(a.splits[x].number, a.splits[y].number) })
+}
+
 // Owned is the unfinished splits of the subtask, in the order of assignment.
 func (a *Assigner) Owned(subtask int) []ID {
 	if !a.valid(subtask) {

@@ -268,10 +268,10 @@ func (t *table[K, N, V]) ref(h flow.Hash, k K, n N) (v *V, fresh bool) {
 func (t *table[K, N, V]) insert(p uint64, h flow.Hash, k K, n N) (*segment[K, N, V], uint64) {
 	s := t.dir[p>>1>>(t.shift&63)]
 	for s.used >= s.limit {
-		if t.pages == nil || !t.makeRoom(s) {
-			t.grow(p, s)
-			s = t.dir[p>>1>>(t.shift&63)]
+		if t.pages == nil || !t.makeRoom(p, s) {
+			t.grow(p, t.dir[p>>1>>(t.shift&63)])
 		}
+		s = t.dir[p>>1>>(t.shift&63)]
 	}
 	t.n++
 	i := s.add(p, h)

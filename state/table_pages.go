@@ -61,6 +61,7 @@ type pages[K, N comparable, V any] struct {
 	seg    *segment[K, N, V] // that Drain is in
 	cursor uint64            // slot in seg at which Drain goes on
 	sweep  int               // index in dir at which evict goes on
+	spare  *segment[K, N, V] // empty, to move what remains of another one to
 
 	behind  float64 // bytes that an entry points to, on average
 	sampled float64 // entries behind has been learned from, up to a bound
@@ -388,22 +389,25 @@ func (t *table[K, N, V]) settled() {
 	pg.flying = 0
 }
 
-// makeRoom lets entries of a full segment go instead of having it grow, if there
-// is no memory for that, and reports whether it could.
-func (t *table[K, N, V]) makeRoom(s *segment[K, N, V]) bool {
+// makeRoom lets entries of s, the full segment of place p, go instead of having it
+// grow, if there is no memory for that, and reports whether it could.
+func (t *table[K, N, V]) makeRoom(p uint64, s *segment[K, N, V]) bool {
 	if t.pages.Disk.Room(s.bytes()) {
 		return false
 	}
-	t.thin(s, max(len(s.slots)/8, 1))
+	s = t.thin(p, s, max(len(s.slots)/8, 1))
 	return s.used < s.limit
 }
 
-// thin drops about n entries of a segment that are on disk as they are. It is a
-// clock: what was used since the hand was there last is passed over once.
-func (t *table[K, N, V]) thin(s *segment[K, N, V], n int) {
+// thin drops about n entries of s, the segment of place p, that are on disk as they
+// are. It is a clock: what was used since the hand was there last is passed over once.
+// What remains moves to another segment, which is returned: to close the gaps one by
+// one, as drop does, takes many times longer when the segment is full.
+func (t *table[K, N, V]) thin(p uint64, s *segment[K, N, V], n int) *segment[K, N, V] {
 	pg := t.pages
 	i := uint64(s.hand) & s.mask
-	for steps := 2 * len(s.slots); steps > 0 && n > 0; steps-- {
+	dropped := 0
+	for steps := 2 * len(s.slots); steps > 0 && dropped < n; steps-- {
 		m := s.marks[i]
 		switch {
 		case s.tags[i] == 0 || m&(dirty|pg.flying) != 0:
@@ -413,13 +417,31 @@ func (t *table[K, N, V]) thin(s *segment[K, N, V], n int) {
 			if m&gone != 0 {
 				pg.hidden--
 			}
-			t.drop(s, i)
-			n--
-			continue // with what is in the slot now
+			s.setTag(i, 0)
+			dropped++
 		}
 		i = (i + 1) & s.mask
 	}
 	s.hand = uint32(i)
+	if dropped == 0 {
+		return s
+	}
+	t.n -= dropped
+	to := pg.spare
+	if pg.spare = nil; to == nil || len(to.slots) != len(s.slots) {
+		to = t.newSegment(len(s.slots), s.depth)
+	}
+	to.depth, to.hand, to.used, to.peak = s.depth, s.hand, 0, 0
+	s.moveTo(t, to, to)
+	first, span := t.covers(p, s)
+	for i := range span {
+		t.dir[first+i] = to
+	}
+	clear(s.tags)
+	clear(s.slots)
+	clear(s.marks)
+	pg.spare = s
+	return to
 }
 
 // evict lets go of about n bytes.
@@ -430,14 +452,15 @@ func (t *table[K, N, V]) evict(n int64) int64 {
 		if pg.sweep >= len(t.dir) {
 			pg.sweep = 0
 		}
+		at := uint64(pg.sweep) << 1 << t.shift
 		s := t.dir[pg.sweep]
-		t.thin(s, s.used/4+1)
+		s = t.thin(at, s, s.used/4+1)
 		size := len(s.slots)
 		for size > minSlots && s.used <= limitOf(size/2)*3/4 {
 			size /= 2
 		}
 		if size < len(s.slots) {
-			t.resize(s, uint64(pg.sweep)<<1<<t.shift, size)
+			t.resize(s, at, size)
 		}
 		pg.sweep += len(t.dir) >> s.depth
 		if before-t.memory() >= n {

@@ -44,8 +44,18 @@ test: ## vet, all tests, and the engine's once more with invariants and the race
 	$(call stage,tests of the engine with invariants$(race_note),go test -timeout 8m $(race) -tags invariants $(engine))
 
 .PHONY: planted
-planted: ## plant bugs in the engine, one by one, and see that the metamorphic test finds each
-	@WEIR_METAMORPHIC_PLANTS=all go test -count=1 -v -timeout 30m -run Plant ./internal/testkit/metamorphic
+planted: ## plant bugs in the engine, one by one, and see that the metamorphic tests find each
+	@WEIR_METAMORPHIC_PLANTS=all go test -count=1 -v -timeout 60m -run Plant ./internal/testkit/metamorphic
+
+# In process a job dies where a seed says; a real process dies when SIGKILL comes.
+.PHONY: chaos
+chaos: ## kill jobs: 200 seeds in process, 20 of real processes, an example, and Kafka to Kafka
+	$(call stage,kills in process,WEIR_CHAOS_SEEDS=200 go test -count=1 -v -timeout 15m -run '^TestSurvives$$' ./internal/testkit/metamorphic)
+	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
+	@trap 'scripts/kafka/broker clear $(KAFKA_DIR)' EXIT; \
+	printf '==> kills of processes\n'; \
+	WEIR_CHAOS=1 WEIR_KAFKA=127.0.0.1:19092 \
+		go test -count=1 -v -timeout 15m -tags integration ./internal/testkit/chaos
 
 .PHONY: lint
 lint: $(GOLANGCI) ## format, go.mod, linters, the rules of the tree

@@ -257,7 +257,9 @@ func checkSources(t *rapid.T, m *Manifest, r *Restore) {
 		}
 		got := r.Sources[flow.OperatorID(s.Operator)]
 		// Those of the readers are in the order in which they were found.
-		slices.SortFunc(want, func(a, b []byte) int { return slices.Index(s.Assigned, splitID(t, a)) - slices.Index(s.Assigned, splitID(t, b)) })
+		slices.SortFunc(want, func(a, b []byte) int {
+			return slices.Index(s.Assigned, splitID(t, a)) - slices.Index(s.Assigned, splitID(t, b))
+		})
 		wantItems(t, got.Splits, append(want, s.Unassigned...))
 		if got.Done != s.Done || fmt.Sprint(got.Finished) != "[gone]" {
 			t.Fatalf("%+v of %+v", got, s)

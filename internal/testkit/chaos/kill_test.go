@@ -53,6 +53,7 @@ type run struct {
 	t             *testing.T
 	job, weir     string // programs
 	dir           string
+	more          []string // of the program's flags
 	want          results
 	out           folder
 	killed, looks int
@@ -62,8 +63,9 @@ type run struct {
 func (r *run) state() string { return filepath.Join(r.dir, "state") }
 
 func (r *run) args(l life) []string {
-	return append([]string{"--state=" + r.state(), "--left=" + filepath.Join(r.dir, "left"), "--right=" + filepath.Join(r.dir, "right"),
+	args := append([]string{"--state=" + r.state(), "--left=" + filepath.Join(r.dir, "left"), "--right=" + filepath.Join(r.dir, "right"),
 		"--output=" + r.out.root, "--parts=" + strings.Join(r.Parts, ","), "--pace=" + r.Pace.String(), "--slow=" + r.Slow.String()}, l.Flags...)
+	return append(args, r.more...)
 }
 
 func (r *run) all() error {
@@ -117,12 +119,17 @@ func (r *run) live(l life) error {
 	return r.dead()
 }
 
-// reached is the condition of a life's mark.
+// reached is the condition of a life's mark, which begins now.
 func (r *run) reached(l life) func() bool {
+	latest, mark := time.Now().Add(l.Latest), r.marked(l)
+	return func() bool { return mark() || time.Now().After(latest) }
+}
+
+func (r *run) marked(l life) func() bool {
 	switch l.Mark {
 	case fromEpoch:
-		was := r.log()
-		return func() bool { return r.log() > was+l.Count+1 } // the first is that of the attempt
+		was := newestEntry(r.state())
+		return func() bool { return newestEntry(r.state()) > was+l.Count+1 } // the first is that of the attempt
 	case fromFile:
 		was := len(r.out.seen)
 		return func() bool { return len(r.out.seen) > was+l.Count }
@@ -130,9 +137,10 @@ func (r *run) reached(l life) func() bool {
 	return func() bool { return true }
 }
 
-// log is the number of the newest entry in the job's log.
-func (r *run) log() (newest int) {
-	names, _ := filepath.Glob(filepath.Join(r.state(), "jobs", "*", "log", "*"))
+// newestEntry is the number of the newest entry in the log of the one job of a state
+// directory; 0 for none.
+func newestEntry(state string) (newest int) {
+	names, _ := filepath.Glob(filepath.Join(state, "jobs", "*", "log", "*"))
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.TrimLeft(filepath.Base(name), "0")); err == nil {
 			newest = max(newest, n)

@@ -17,19 +17,21 @@ const (
 	fromFile  mark = "a result is published"
 )
 
-// life is one process. Wait after Mark it is killed; without a Mark it lives.
+// life is one process. Wait after Mark, or after Latest, it is killed; without a Mark it
+// lives.
 type life struct {
-	Flags []string
-	Mark  mark
-	Count int
-	Wait  time.Duration
+	Flags  []string
+	Mark   mark
+	Count  int
+	Wait   time.Duration
+	Latest time.Duration
 }
 
 func (l life) String() string {
 	if l.Mark == "" {
 		return strings.Join(l.Flags, " ") + "; lives"
 	}
-	return fmt.Sprintf("%s; killed %v after %s, %d before", strings.Join(l.Flags, " "), l.Wait, l.Mark, l.Count)
+	return fmt.Sprintf("%s; killed %v after %s, %d before, or after %v", strings.Join(l.Flags, " "), l.Wait, l.Mark, l.Count, l.Latest)
 }
 
 // schedule is what a seed decides.
@@ -102,6 +104,8 @@ func drawLife(r *rand.Rand, backend string, killed bool) life {
 		if l.Mark == fromStart {
 			l.Wait = time.Duration(r.Int64N(int64(500 * time.Millisecond)))
 		}
+		// An aligned epoch that waits behind a slow operator is not waited for.
+		l.Latest = 300*time.Millisecond + time.Duration(r.Int64N(int64(time.Second)))
 	}
 	return l
 }

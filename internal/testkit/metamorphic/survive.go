@@ -160,7 +160,7 @@ func (l *life) at(p Point, n int64) error {
 	if of == BecomesAZombie {
 		of = BeforeBlob
 	}
-	if p != of {
+	if p == "" || p != of {
 		return nil
 	}
 	if now := l.passed.Add(n); now <= int64(l.Count) || now-n > int64(l.Count) {
@@ -285,7 +285,7 @@ func Survive(ctx context.Context, p *Pipeline, in *Input, f Faults, patience tim
 		fmt.Fprintf(&w.log, "--- life %d: %s\n", i+1, l)
 		err := w.live(ctx, p, in, f, l, uint64(i), last, patience, o)
 		switch {
-		case errors.Is(err, errKilled):
+		case errors.Is(err, errKilled) && !last:
 			w.killed++
 		case err != nil:
 			return o, fmt.Errorf("life %d: %w\nlog:\n%s", i+1, err, w.log.String())

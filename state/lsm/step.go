@@ -67,9 +67,9 @@ func (s *Store) balance(changed int) (more bool) {
 	unwritten, budget := int64(float64(changed)*s.entrySize), s.env.cutBudget()
 	switch {
 	case unwritten > 2*budget && len(s.jobs) > 0:
-		s.catchUp(1)
+		s.catchUp(0)
 		s.relieved(s.cut(nil))
-	case unwritten > budget && s.filling == nil && len(s.jobs) < 2:
+	case unwritten > budget && len(s.jobs) == 0: // so that a barrier has never to wait for the disk
 		s.relieved(s.cut(nil))
 	}
 	over := s.over()

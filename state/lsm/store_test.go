@@ -1,6 +1,8 @@
 package lsm
 
 import (
+	"flag"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -13,6 +15,17 @@ import (
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/statetest"
 )
+
+// TestMain has rapid make fewer checks: each opens some ten stores.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("20"); err != nil {
+			panic("lsm: " + err.Error())
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // testEnv is an environment for one test. In the end there are no goroutines more than
 // there were, unless Pebble had to be abandoned.

@@ -15,7 +15,7 @@ import (
 // TestClickstream runs the example by `weir run`, kills it at ten random times, and wants
 // what an undisturbed run gives.
 func TestClickstream(t *testing.T) {
-	kills, clicks := 10, 150_000
+	kills, clicks := 10, 400_000
 	if !whole() {
 		kills, clicks = 3, 30_000
 	}
@@ -51,7 +51,7 @@ func TestClickstream(t *testing.T) {
 			break
 		}
 		begun(last, state, was)
-		wait := time.Duration(rnd.Int64N(int64(undisturbed / 6)))
+		wait := time.Duration(rnd.Int64N(int64(undisturbed / 4)))
 		timer := time.NewTimer(wait)
 		select {
 		case <-last.ended:
@@ -66,7 +66,11 @@ func TestClickstream(t *testing.T) {
 		}
 		printed = append(printed, last.output.Bytes()...)
 		killed++
-		times = append(times, wait.Round(time.Millisecond).String())
+		epoch, err := newestEpoch(t.Context(), state, "clickstream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, fmt.Sprintf("%v with epoch %d", wait.Round(time.Millisecond), epoch))
 		got, err := out.look()
 		if err != nil {
 			t.Fatalf("after kills at %v: %v", times, err)

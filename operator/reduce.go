@@ -42,6 +42,7 @@ func (r *reducer[K, T]) Receive(b *flow.Batch[T]) error {
 	hashes := r.hashes(b)[:len(vals)]
 	out := column(&r.batch, len(vals))[:len(vals)]
 	of, f, cells := r.key.Of, r.f, r.cells
+	cells.Ahead(hashes, struct{}{})
 	for i := range vals {
 		r.cursor.I = i
 		acc, fresh := cells.Ref(hashes[i], of(vals[i]), struct{}{})
@@ -97,6 +98,7 @@ func (r *running[K, In, Acc, Out]) Receive(b *flow.Batch[In]) error {
 	hashes := r.hashes(b)[:len(vals)]
 	out := column(&r.batch, len(vals))[:len(vals)]
 	of, add, result, cells := r.key.Of, r.a.Add, r.a.Result, r.cells
+	cells.Ahead(hashes, struct{}{})
 	for i := range vals {
 		r.cursor.I = i
 		k := of(vals[i])

@@ -54,6 +54,33 @@ func BenchmarkCells(b *testing.B) {
 			b.ReportMetric(float64(c.Bytes())/float64(keys), "B/key")
 		})
 	}
+	for _, keys := range []int{100_000, 1_000_000, 10_000_000} {
+		r := rand.New(rand.NewPCG(1, 2))
+		order, hashes := make([]uint64, 1<<20), make([]flow.Hash, 1<<20)
+		for i := range order {
+			order[i] = r.Uint64N(uint64(keys)) * 7919
+			hashes[i] = hash(order[i])
+		}
+		c := newCells[uint64, struct{}, int64](b)
+		for i := range keys {
+			k := uint64(i) * 7919
+			c.Put(hash(k), k, struct{}{}, 1)
+		}
+		for _, ahead := range []bool{false, true} {
+			b.Run(fmt.Sprintf("uint64/keys=%d/batches/ahead=%t", keys, ahead), func(b *testing.B) {
+				for n := 0; n < b.N; n += 1024 {
+					at := n & (len(order) - 1)
+					if ahead {
+						c.Ahead(hashes[at:at+1024], struct{}{})
+					}
+					for i := at; i < at+1024; i++ {
+						v, _ := c.Ref(hashes[i], order[i], struct{}{})
+						*v++
+					}
+				}
+			})
+		}
+	}
 	for _, keys := range []int{1_000, 100_000, 1_000_000} {
 		order := make([]string, 1<<20)
 		all := make([]string, keys)

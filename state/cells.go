@@ -37,6 +37,10 @@ func (c *Cells[K, N, V]) Find(h flow.Hash, k K, n N) *V { return c.t.get(h, k, n
 // there was none it makes a zero one, and fresh is true.
 func (c *Cells[K, N, V]) Ref(h flow.Hash, k K, n N) (v *V, fresh bool) { return c.t.ref(h, k, n) }
 
+// Ahead says that the values of these hashes are asked for next. It changes nothing but
+// how long that takes, in states that are larger than the processor's caches.
+func (c *Cells[K, N, V]) Ahead(hashes []flow.Hash, n N) { c.t.ahead(hashes, n) }
+
 // Put sets the value.
 func (c *Cells[K, N, V]) Put(h flow.Hash, k K, n N, v V) {
 	p, _ := c.t.ref(h, k, n)

@@ -45,6 +45,8 @@ type table[K, N comparable, V any] struct {
 	// rehash gives the hash of a key where segments do not keep hashes.
 	rehash func(K) flow.Hash
 	pages  *pages[K, N, V] // nil where all entries are here
+	// touched is written by ahead, and read by nobody.
+	touched byte
 }
 
 type slot[K, N comparable, V any] struct {

@@ -62,6 +62,9 @@ func (o *aligned[K, In, Acc, R]) Receive(b *flow.Batch[In]) error {
 		return err
 	}
 	hashes, times := o.hashes[:len(b.Values)], o.times[:len(b.Values)]
+	if o.status == open {
+		o.cells.Ahead(hashes, o.j) // mostly they are all of the window of the last ones
+	}
 	for i := range b.Values {
 		o.cursor.I = i
 		if t := times[i]; t < o.span.Start || t >= o.span.End {

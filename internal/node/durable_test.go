@@ -35,8 +35,8 @@ type counting struct {
 	// before the next one, where that is set.
 	epochs   *atomic.Int64
 	perEpoch int
-	sink *collect.Sink[sdk.KeyValue[int, int64]]
-	opt  node.Options
+	sink     *collect.Sink[sdk.KeyValue[int, int64]]
+	opt      node.Options
 }
 
 func (c *counting) plan(t *testing.T) *graph.Plan {

@@ -222,7 +222,7 @@ func TestCancelEndsAJobThatWaits(t *testing.T) {
 
 type hangingSink struct{}
 
-func (hangingSink) Info() operator.SinkInfo                { return operator.SinkInfo{Kind: "hang"} }
+func (hangingSink) Info() operator.SinkInfo                                          { return operator.SinkInfo{Kind: "hang"} }
 func (hangingSink) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
 func (hangingSink) Writer(ctx *operator.WriterContext) (operator.Writer[int64], error) {
 	return hangingWriter{ctx.Context}, nil

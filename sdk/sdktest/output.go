@@ -61,8 +61,10 @@ func (o *Out[T]) TakeTimed() []Timed[T] {
 
 type outputSink[T any] struct{ out *Out[T] }
 
-func (outputSink[T]) Info() operator.SinkInfo                { return operator.SinkInfo{Kind: "sdktest"} }
-func (outputSink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) { return nil, nil }
+func (outputSink[T]) Info() operator.SinkInfo { return operator.SinkInfo{Kind: "sdktest"} }
+func (outputSink[T]) Committer(*operator.CommitterContext) (operator.Committer, error) {
+	return nil, nil
+}
 func (s outputSink[T]) Writer(*operator.WriterContext) (operator.Writer[T], error) {
 	return writer[T](s), nil
 }

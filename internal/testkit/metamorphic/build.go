@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/connector/slice"
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/sdk"
 )
@@ -167,7 +168,7 @@ func (s *source) Info() operator.SourceInfo {
 func (s *source) Reader(ctx *operator.ReaderContext) (operator.Reader[Record], error) {
 	r, err := s.Source.Reader(ctx)
 	if err == nil && s.life != nil {
-		r = &counted{r, s.life}
+		r = &counted{Reader: r, life: s.life, now: ctx.Now}
 	}
 	if err != nil || !s.c.Uneven {
 		return r, err
@@ -191,15 +192,25 @@ func (r *uneven) Read(into *operator.Records[Record], limit int) (operator.Statu
 	return r.Reader.Read(into, 1+r.rnd.IntN(limit))
 }
 
-// counted tells a life of the records that are read.
+// counted tells a life of the records that are read. It paces them, so that there are
+// some epochs in a life: of every so many records some wait for the next epoch, though
+// not for ever.
 type counted struct {
 	operator.Reader[Record]
-	life *life
+	life   *life
+	now    func() flow.Time
+	read   int64
+	waited int
 }
 
 func (r *counted) Read(into *operator.Records[Record], limit int) (operator.Status, error) {
+	if pace := r.life.pace; pace > 0 && r.read > pace*(1+r.life.epochs.Load()) && r.waited < 100 {
+		r.waited++
+		return operator.WaitUntil(r.now() + 1000), nil
+	}
 	st, err := r.Reader.Read(into, limit)
 	if err == nil {
+		r.read += int64(len(into.Values))
 		err = r.life.at(AtRecord, int64(len(into.Values)))
 	}
 	return st, err

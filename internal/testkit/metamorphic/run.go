@@ -63,6 +63,8 @@ type Outcome struct {
 	Epochs  int
 	// Killed is how many processes were killed.
 	Killed int
+	// Restored is how many attempts began at a checkpoint.
+	Restored int
 
 	survived  bool // there were several processes
 	unaligned bool // epochs may have overtaken records

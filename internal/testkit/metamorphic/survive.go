@@ -59,11 +59,13 @@ type Life struct {
 	Point   Point
 	// Count is how many times Point is passed before.
 	Count int
+	// Pace is how many records each source reads for each epoch; 0 is no matter.
+	Pace int64
 }
 
 // String is one line.
 func (l Life) String() string {
-	return fmt.Sprintf("%s, backend %s, memory %d, align %v, killed at %s %d", l.Config, l.Backend, l.Memory, l.Align, l.Point, l.Count)
+	return fmt.Sprintf("%s, backend %s, memory %d, align %v, pace %d, killed at %s %d", l.Config, l.Backend, l.Memory, l.Align, l.Pace, l.Point, l.Count)
 }
 
 // Faults is what goes wrong in a job's lives.
@@ -95,6 +97,10 @@ func DrawFaults(t *rapid.T, p *Pipeline, c Config, large bool) Faults {
 		}
 		l.Memory = rapid.SampledFrom([]int64{1 << 20, 64 << 20}).Draw(t, "memory")
 		l.Align = rapid.SampledFrom([]time.Duration{0, time.Nanosecond, 100 * time.Microsecond}).Draw(t, "align")
+		l.Pace = rapid.SampledFrom([]int64{0, 20, 100}).Draw(t, "pace")
+		if large {
+			l.Pace *= 20
+		}
 		if i < lives-1 {
 			l.Point = rapid.SampledFrom(points).Draw(t, "point")
 			most := 6
@@ -147,6 +153,8 @@ type life struct {
 	dead   chan struct{} // closed when it is killed
 	once   sync.Once
 	freed  chan struct{} // closed when it becomes a zombie
+	pace   int64         // records of a reader for each epoch; 0 for as many as there are
+	epochs atomic.Int64
 }
 
 // at passes a point; it returns an error when the process is dead, or dies here.
@@ -297,7 +305,7 @@ func Survive(ctx context.Context, p *Pipeline, in *Input, f Faults, patience tim
 
 // live runs one life. It returns errKilled when it was killed, or has become a zombie.
 func (w *world) live(ctx context.Context, p *Pipeline, in *Input, f Faults, of Life, number uint64, last bool, patience time.Duration, o *Outcome) error {
-	l := &life{Life: of, w: w, dead: make(chan struct{}), freed: make(chan struct{})}
+	l := &life{Life: of, w: w, pace: of.Pace, dead: make(chan struct{}), freed: make(chan struct{})}
 	b := &build{p: p, in: in, c: of.Config, watch: w.watch, rnd: rand.New(rand.NewPCG(of.Seed, 99)), life: l, sinks: w.sinks}
 	g, err := b.pipeline().Graph()
 	if err != nil {
@@ -311,13 +319,18 @@ func (w *world) live(ctx context.Context, p *Pipeline, in *Input, f Faults, of L
 	worlds.Store(name, store.Storage(mortal{store.Retry(storetest.NewFaulty(w.disk, f.Seed+number, f.Storage), store.RetryPolicy{Pause: 100 * time.Microsecond, MaxPause: time.Millisecond}), l}))
 	defer worlds.Delete(name)
 	reg := &obs.Registry{}
-	var epochs, aborted atomic.Int64
+	var aborted, restored atomic.Int64
 	opt := process.Options{
 		Job: "metamorphic", Interval: of.Interval, BatchSize: of.BatchSize, Credit: of.Credit, Registry: reg,
 		Log: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Listener: scheduler.Listener{
-			Committed: func(flow.Barrier) { epochs.Add(1) },
+			Committed: func(flow.Barrier) { l.epochs.Add(1) },
 			Aborted:   func(flow.Barrier, string) { aborted.Add(1) },
+			Restored: func(r scheduler.Restored) {
+				if r.Epoch > 0 {
+					restored.Add(1)
+				}
+			},
 		},
 		State:        process.State{Location: "metamorphic://" + name, Retain: f.Retain, Backend: of.Backend, Memory: of.Memory},
 		Restart:      job.Exponential{Initial: time.Millisecond, Max: 5 * time.Millisecond},
@@ -358,8 +371,9 @@ func (w *world) live(ctx context.Context, p *Pipeline, in *Input, f Faults, of L
 	cancel(nil)
 	records, _ := progress(reg)
 	o.Records += records
-	w.epochs += int(epochs.Load())
+	w.epochs += int(l.epochs.Load())
 	o.aborted += int(aborted.Load())
+	o.Restored += int(restored.Load())
 	if err != nil && !last && of.Point != UserCodeFails {
 		select {
 		case <-l.dead:

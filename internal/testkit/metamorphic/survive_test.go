@@ -24,10 +24,10 @@ func TestSurvives(t *testing.T) {
 	setFlag(t, "rapid.seed", "1")
 	setFlag(t, "rapid.nofailfile", "true")
 	var (
-		seed, runs, epochs, killed int
-		records                    int64
-		failed                     bool
-		start                      = time.Now()
+		seed, runs, epochs, killed, restored int
+		records                              int64
+		failed                               bool
+		start                                = time.Now()
 	)
 	rapid.Check(t, func(rt *rapid.T) {
 		if !failed {
@@ -53,6 +53,7 @@ func TestSurvives(t *testing.T) {
 			runs++
 			epochs += o.Epochs
 			killed += o.Killed
+			restored += o.Restored
 			records += o.Records
 		}
 		if diff != "" {
@@ -65,6 +66,6 @@ func TestSurvives(t *testing.T) {
 			rt.Fatal("the result depends on what the job lived through")
 		}
 	})
-	t.Logf("%d seeds, %d jobs, %d processes killed, %d records through operators, %d epochs in %v",
-		seed, runs, killed, records, epochs, time.Since(start).Round(time.Millisecond))
+	t.Logf("%d seeds, %d jobs, %d processes killed, %d attempts restored, %d records through operators, %d epochs in %v",
+		seed, runs, killed, restored, records, epochs, time.Since(start).Round(time.Millisecond))
 }

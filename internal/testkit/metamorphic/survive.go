@@ -83,6 +83,13 @@ func DrawFaults(t *rapid.T, p *Pipeline, c Config, large bool) Faults {
 	if rapid.IntRange(0, 2).Draw(t, "storage") == 2 {
 		f.Storage = storetest.Faults{Refused: 0.05, Lost: 0.05, Cut: 0.02, Slow: 0.1, Delay: time.Millisecond}
 	}
+	if p.Waits() {
+		// What waits for answers is dealt out anew after a restart, and no longer in
+		// order with what follows where there is more than one subtask.
+		for _, n := range p.Nodes {
+			n.par = 0
+		}
+	}
 	lives := rapid.IntRange(1, 5).Draw(t, "lives")
 	for i := range lives {
 		l := Life{Config: c}
@@ -90,6 +97,9 @@ func DrawFaults(t *rapid.T, p *Pipeline, c Config, large bool) Faults {
 		l.Parallelism, l.Chaining, l.BatchSize, l.Credit = d.Parallelism, d.Chaining, d.BatchSize, d.Credit
 		l.Interval = rapid.SampledFrom([]time.Duration{time.Millisecond, 3 * time.Millisecond, 20 * time.Millisecond}).Draw(t, "interval")
 		l.Unbounded, l.Yield = 0, d.Yield
+		if p.Waits() {
+			l.Parallelism = 1
+		}
 		l.Backend = process.LSM
 		if i == 0 || f.Lives[i-1].Backend == process.Memory {
 			// Memory does not read what the other has written.

@@ -52,6 +52,8 @@ func benchUpdates(b *testing.B, keys uint64, memory int64, epoch int) {
 	var freeze, step, took []time.Duration
 	written := make(chan time.Duration, 1)
 	var snap state.Snapshot
+	work := make(chan struct{}, 1)
+	s.Notify(func() { signal(work) })
 	since := 0
 	batch := func(keyAt func(i int) uint64) {
 		for i := range 1024 {
@@ -74,8 +76,13 @@ func benchUpdates(b *testing.B, keys uint64, memory int64, epoch int) {
 		}
 		if since += 1024; since >= epoch {
 			for snap != nil && len(written) == 0 {
-				if !s.Step() {
-					time.Sleep(time.Millisecond)
+				if s.Step() {
+					continue
+				}
+				select {
+				case <-work:
+				case d := <-written:
+					written <- d
 				}
 			}
 			if snap != nil {
@@ -111,13 +118,14 @@ func benchUpdates(b *testing.B, keys uint64, memory int64, epoch int) {
 	}
 	b.StopTimer()
 	for snap != nil {
-		s.Step()
+		if s.Step() {
+			continue
+		}
 		select {
+		case <-work:
 		case <-written:
 			snap.Close()
 			snap = nil
-		default:
-			time.Sleep(time.Millisecond)
 		}
 	}
 	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(n), "cpu-ns/update")

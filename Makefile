@@ -1,5 +1,6 @@
-# Everything runs with Go alone; `make integration` also needs a JDK and Maven,
-# which it installs on Debian. Tools are built into .cache/bin, at the versions here.
+# Everything runs with Go alone; `make integration` also needs a JDK and Maven for Kafka,
+# which it installs on Debian, and fetches PostgreSQL with curl if they are missing. Tools
+# are built into .cache/bin, at the versions here.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -16,7 +16,10 @@ var updateOp = &op{
 	eval: mapOp.eval,
 }
 
-const asyncName = "async"
+const (
+	asyncName  = "async"
+	lookupName = "lookup-join"
+)
 
 // asyncOp asks goroutines, which answer in any order; some records are refused. p[1]
 // says whether order is kept.
@@ -51,7 +54,7 @@ func answered(n *node, r Record) (Record, error) {
 }
 
 var lookupOp = &op{
-	name: "lookup-join", inputs: 1, outputs: 1, grow: 1, draw: small("capacity"), say: params,
+	name: lookupName, inputs: 1, outputs: 1, grow: 1, draw: small("capacity"), say: params,
 	build: func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record] {
 		l := sdk.Lookup{Async: sdk.Async{Ordered: true, Capacity: int(n.p[0])}, CacheSize: int(n.p[1])}
 		return one(sdk.LookupJoin(in[0], func(r Record) int64 { return mod(r.Val, 6) },

@@ -129,7 +129,7 @@ func (p *Pipeline) Timed() bool {
 
 // Waits reports whether a record may leave in a later epoch than it came in.
 func (p *Pipeline) Waits() bool {
-	return slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op.name == asyncName })
+	return slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op.name == asyncName || n.op.name == lookupName })
 }
 
 // Final reports whether the result needs the end of the input.

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -224,7 +225,7 @@ func saveWhile(t *testing.T, s state.Store, form state.Form, change func()) stat
 	kept := &statetest.Kept{}
 	done := make(chan error, 1)
 	go func() { done <- z.Write(context.Background(), kept) }()
-	for {
+	for i := 0; ; i++ {
 		select {
 		case err := <-done:
 			if err != nil {
@@ -232,8 +233,12 @@ func saveWhile(t *testing.T, s state.Store, form state.Form, change func()) stat
 			}
 			return state.Saved{Form: z.Form(), KeyGroups: s.KeyGroups(), Files: kept}
 		default:
-			change()
-			s.Step()
+			if i < 100 {
+				change()
+			}
+			if !s.Step() {
+				runtime.Gosched()
+			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ func main() {
 	flag.StringVar(&c.right, "right", "", "read the events to join with from the files of `DIR`")
 	flag.StringVar(&c.output, "output", "", "write results to folders of `DIR`")
 	flag.StringVar(&c.parts, "parts", "map", "run these `PARTS`: map, keyed, windows, joins, timers")
-	flag.DurationVar(&c.pace, "pace", 0, "rest for so long at each 64 records where they are read")
+	flag.DurationVar(&c.pace, "pace", 0, "rest for so long for each 64 records that are read")
 	flag.DurationVar(&c.slow, "slow", 0, "rest for so long at each 64 records behind an exchange")
 	flag.StringVar(&c.brokers, "kafka", "", "read events from Kafka, and write there what the part keyed counts: `BROKERS`")
 	flag.StringVar(&c.in, "in", "", "the `TOPIC` to read")
@@ -80,8 +80,9 @@ type pacedReader struct {
 }
 
 func (r pacedReader) Read(into *operator.Records[Event], most int) (operator.Status, error) {
-	time.Sleep(r.rest)
-	return r.Reader.Read(into, min(most, 64))
+	status, err := r.Reader.Read(into, min(most, 64))
+	time.Sleep(r.rest * time.Duration(into.Len()) / 64)
+	return status, err
 }
 
 func (c *config) build(p *sdk.Pipeline) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,14 +84,10 @@ func DrawFaults(t *rapid.T, p *Pipeline, c Config, large bool) Faults {
 	if rapid.IntRange(0, 2).Draw(t, "storage") == 2 {
 		f.Storage = storetest.Faults{Refused: 0.05, Lost: 0.05, Cut: 0.02, Slow: 0.1, Delay: time.Millisecond}
 	}
-	if p.Waits() {
-		// What waits for answers is dealt out anew after a restart, and no longer in
-		// order with what follows where there is more than one subtask.
-		for _, n := range p.Nodes {
-			n.par = 0
-		}
-	}
 	lives := rapid.IntRange(1, 5).Draw(t, "lives")
+	if p.Waits() && slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.par > 0 }) {
+		lives = 1
+	}
 	for i := range lives {
 		l := Life{Config: c}
 		d := DrawConfig(t, p, large)
@@ -128,6 +125,19 @@ func DrawFaults(t *rapid.T, p *Pipeline, c Config, large bool) Faults {
 		f.Lives = append(f.Lives, l)
 	}
 	return f
+}
+
+// OneLane sets no parallelism where operators wait for answers: what they wait for is
+// dealt out anew after a restart, and no longer in order with what follows where there
+// is more than one subtask. It is for the pipeline before it is evaluated. A broadcast
+// needs its parallelism; there is but one life then.
+func (p *Pipeline) OneLane() {
+	if !p.Waits() || slices.ContainsFunc(p.Nodes, func(n *node) bool { return n.op == broadcastOp }) {
+		return
+	}
+	for _, n := range p.Nodes {
+		n.par = 0
+	}
 }
 
 // String is a line for each life.

@@ -35,6 +35,7 @@ func TestSurvives(t *testing.T) {
 		}
 		large := rapid.IntRange(0, 3).Draw(rt, "large") == 3
 		p := DrawPipeline(rt, 6, large)
+		p.OneLane()
 		size := 1500
 		if large {
 			size = 30_000

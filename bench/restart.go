@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -78,7 +79,7 @@ func runRestart(ctx context.Context, o Options) (r Result, err error) {
 	before.want = keys
 	loading := time.Now()
 	settings.Stop = before.done
-	if err := run.Run(ctx, restartPipeline(&before, noise, keys, keys, o.Parallelism), settings); err != nil && err != run.ErrStopped {
+	if err := run.Run(ctx, restartPipeline(&before, noise, keys, keys, o.Parallelism), settings); err != nil && !errors.Is(err, run.ErrStopped) {
 		return r, fmt.Errorf("loading: %w", err)
 	}
 	result := Restart{LoadS: time.Since(loading).Seconds()}
@@ -99,7 +100,7 @@ func runRestart(ctx context.Context, o Options) (r Result, err error) {
 	start := time.Now()
 	r, err = measure(after.seen.Load, func() error {
 		err := run.Run(ctx, restartPipeline(&after, noise, keys, hot, o.Parallelism), settings)
-		if err == run.ErrStopped {
+		if errors.Is(err, run.ErrStopped) {
 			return nil
 		}
 		return err

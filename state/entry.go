@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"unsafe"
@@ -135,7 +136,7 @@ func (f *format[K, N, V]) decodeValue(src []byte, v *V) error {
 	} else {
 		rest, err = f.value.Decode(src, v)
 	}
-	if err == errExpired {
+	if errors.Is(err, errExpired) {
 		return err
 	}
 	if err == nil && len(rest) > 0 {

@@ -179,7 +179,7 @@ func plainReader[V any](now func() flow.Time, was bool, read decodeFunc[V]) deco
 type sparse struct{ Loader }
 
 func (l sparse) Load(g flow.KeyGroup, key, value []byte) error {
-	if err := l.Loader.Load(g, key, value); err != errExpired {
+	if err := l.Loader.Load(g, key, value); !errors.Is(err, errExpired) {
 		return err
 	}
 	return nil

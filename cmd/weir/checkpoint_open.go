@@ -131,16 +131,6 @@ func atMost(n int) cobra.PositionalArgs {
 	}
 }
 
-// exactly wants n arguments.
-func exactly(n int, what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < n {
-			return misuse("name %s (%s --help)", what, cmd.CommandPath())
-		}
-		return atMost(n)(cmd, args)
-	}
-}
-
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

@@ -190,11 +190,12 @@ func (w *jsonWriter) value(n *jsonNode, i int) int {
 		if !w.deeper(i, n.want) {
 			return -1
 		}
-		if n.kind == KindPointer {
+		switch n.kind {
+		case KindPointer:
 			i = w.value(n.elem, i)
-		} else if n.kind == KindMap {
+		case KindMap:
 			i = w.mapping(n, i)
-		} else {
+		default:
 			i = w.list(n, i)
 		}
 		w.depth--

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/keyhash"
+	"github.com/weirflow/weir/internal/invariants"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/memory"
 	"github.com/weirflow/weir/state/statetest"
@@ -151,6 +152,9 @@ func everything() flow.KeyGroupRange { return flow.KeyGroupRange{End: groups} }
 func TestForms(t *testing.T) {
 	for _, memory := range []int64{32 << 10, 1 << 20, 256 << 20} {
 		for _, disk := range []string{"disk", "memory"} {
+			if invariants.Race && (memory > 1<<20 || disk == "memory") {
+				continue // minutes each
+			}
 			t.Run(fmt.Sprintf("%dKB/%s", memory>>10, disk), func(t *testing.T) {
 				var on vfs.FS
 				if disk == "memory" {
@@ -200,7 +204,6 @@ func testForms(t *testing.T, open statetest.Open) {
 					t.Fatal(err)
 				}
 			}
-			saved = state.Saved{}
 			s = open(t, groups, everything())
 			restoreTo(t, s, parts...)
 		} else {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/internal/invariants"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/statetest"
 )
@@ -71,7 +72,9 @@ func opener(tb testing.TB, memory int64, fs vfs.FS) statetest.Open {
 // TestStore runs the suite with room for all, and with next to none, so that
 // everything is evicted all the time.
 func TestStore(t *testing.T) {
-	t.Run("big", func(t *testing.T) { statetest.Run(t, opener(t, 256<<20, vfs.NewMem())) })
+	if !invariants.Race { // takes minutes with it, and races no more than the tiny one
+		t.Run("big", func(t *testing.T) { statetest.Run(t, opener(t, 256<<20, vfs.NewMem())) })
+	}
 	t.Run("lockstep", func(t *testing.T) {
 		statetest.Lockstep(t, opener(t, 256<<20, vfs.NewMem()))
 		statetest.Lockstep(t, opener(t, 32<<10, vfs.NewMem()))

@@ -43,7 +43,8 @@ func program(t *testing.T, pkg string) string {
 		built.dir, built.kept = keep, true
 	}
 	if built.dir == "" {
-		dir, err := os.MkdirTemp("", "chaos-")
+		// It outlives the test that builds first.
+		dir, err := os.MkdirTemp("", "chaos-") //nolint:usetesting // for all tests of the package
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/weirflow/weir/flow/codec"
 )
 
-// cuts is which marks mean what, for states that are not one table: see [mark].
+// cuts is which marks mean what: see [mark].
 type cuts struct {
 	cur, old mark // dirty bits of this epoch, and of what is frozen: 0 if nothing is
 	flying   mark // flight bits of the cuts that have not settled

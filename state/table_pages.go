@@ -1,11 +1,9 @@
 package state
 
 import (
-	"fmt"
 	"unsafe"
 
 	"github.com/weirflow/weir/flow"
-	"github.com/weirflow/weir/flow/codec"
 )
 
 // mark says of an entry in a table how it stands to the disk.
@@ -48,13 +46,10 @@ type pages[K, N comparable, V any] struct {
 	Mount
 	form paging[K, N, V]
 
-	cur, old mark // dirty bits of this epoch, and of what is frozen: 0 if nothing is
-	flying   mark // flight bits of the cuts that have not settled
-	last     mark // flight bit of the last cut
-	put      Put
-	total    int64 // entries, here and on disk
-	hidden   int   // slots with gone
-	dirtied  int   // since the last Cut, about
+	cuts
+	total   int64 // entries, here and on disk
+	hidden  int   // slots with gone
+	dirtied int   // since the last Cut, about
 
 	cut    uint32            // number of the last Cut
 	at     int               // index in dir at which Drain looks for a segment
@@ -83,7 +78,7 @@ type paging[K, N comparable, V any] struct {
 
 // mount makes t the cache in front of a disk. It must be empty.
 func (t *table[K, N, V]) mount(m Mount, form paging[K, N, V]) {
-	t.pages = &pages[K, N, V]{Mount: m, form: form, cur: dirtyA, total: m.Entries, value: make([]byte, 0, 64)}
+	t.pages = &pages[K, N, V]{Mount: m, form: form, cuts: cuts{cur: dirtyA}, total: m.Entries, value: make([]byte, 0, 64)}
 	t.restart()
 }
 
@@ -267,13 +262,7 @@ func (t *table[K, N, V]) eachOnDisk(f func(h flow.Hash, e *slot[K, N, V]) bool) 
 // freeze begins a cut.
 func (t *table[K, N, V]) freeze(put Put) {
 	pg := t.pages
-	if pg.old != 0 || pg.flying&(pg.cur<<2) != 0 {
-		panic("state: a cut before the last is drained, or the one before it has settled")
-	}
-	pg.old, pg.last = pg.cur, pg.cur<<2
-	pg.flying |= pg.last
-	pg.cur ^= dirty
-	pg.put = put
+	pg.begin(put)
 	pg.dirtied = 0
 	pg.cut++
 	pg.at, pg.seg = 0, nil
@@ -287,31 +276,18 @@ func (t *table[K, N, V]) give(s *segment[K, N, V], i uint64) {
 	pg.key = pg.form.appendKey(pg.key[:0], &e.k, &e.n)
 	if m&gone != 0 {
 		pg.put(g, pg.key, nil)
-		m &^= onDisk
 	} else {
 		pg.value = pg.form.appendValue(pg.value[:0], &e.v)
 		pg.put(g, pg.key, pg.value)
 		pg.sample(e)
-		m |= onDisk
 	}
-	s.marks[i] = m&^(pg.old|flight) | pg.last
+	s.marks[i] = pg.given(m)
 }
 
 // giveNow puts a frozen entry that is about to change.
 func (t *table[K, N, V]) giveNow(s *segment[K, N, V], i uint64) {
-	defer t.pages.caught()
+	defer failEncode(t.pages.Disk, t.pages.form.desc)
 	t.give(s, i)
-}
-
-// caught hands the panic of a value that cannot be encoded to the store.
-func (p *pages[K, N, V]) caught() {
-	switch r := recover().(type) {
-	case nil:
-	case *codec.EncodeError:
-		p.Disk.Fail(fmt.Errorf("%s: %w", p.form.desc, r))
-	default:
-		panic(r)
-	}
 }
 
 // drain puts about n frozen entries.
@@ -320,10 +296,10 @@ func (t *table[K, N, V]) drain(n int) (done bool) {
 	if pg.old == 0 {
 		return true
 	}
-	defer pg.caught()
+	defer failEncode(pg.Disk, pg.form.desc)
 	for n > 0 {
 		if pg.seg == nil && !t.nextSegment() {
-			pg.old, pg.put = 0, nil
+			pg.drained()
 			return true
 		}
 		s := pg.seg
@@ -377,17 +353,7 @@ func (t *table[K, N, V]) nextSegment() bool {
 
 // settled says that what was put at the earliest cut that has not settled is on
 // disk.
-func (t *table[K, N, V]) settled() {
-	pg := t.pages
-	if pg.flying != pg.last {
-		pg.flying &= pg.last
-		return
-	}
-	if pg.old != 0 {
-		panic("state: settled before it is drained")
-	}
-	pg.flying = 0
-}
+func (t *table[K, N, V]) settled() { t.pages.settled() }
 
 // makeRoom lets entries of s, the full segment of place p, go instead of having it
 // grow, if there is no memory for that, and reports whether it could.

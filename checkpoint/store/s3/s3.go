@@ -216,32 +216,8 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, b.wrap(ctx, "get", key, err)
 	}
-	return &body{b: b, ctx: ctx, key: key, r: r, left: info.Size}, nil
+	return store.Whole(r, info.Size, func(err error) error { return b.wrap(ctx, "read", key, err) }), nil
 }
-
-// body is an object that is being read. A connection that is cut must not look like
-// the end.
-type body struct {
-	b    *Bucket
-	ctx  context.Context
-	key  string
-	r    io.ReadCloser
-	left int64
-}
-
-func (r *body) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	r.left -= int64(n)
-	if err == io.EOF && r.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil || err == io.EOF {
-		return n, err
-	}
-	return n, r.b.wrap(r.ctx, "read", r.key, err)
-}
-
-func (r *body) Close() error { return r.r.Close() }
 
 // Fetch implements store.Storage.
 func (b *Bucket) Fetch(ctx context.Context, key, path string) error {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,21 +58,31 @@ func (j *Job) view(ctx context.Context) (View, error) {
 	return v, nil
 }
 
-// viewDamaged is view that goes on past entries that cannot be read.
-func (j *Job) viewDamaged(ctx context.Context) (v View, damaged map[uint64]error, err error) {
-	numbers, err := j.numbers(ctx)
-	if err != nil {
-		return v, nil, err
+// viewDamaged is view that goes on past entries that cannot be read. A log that somebody
+// prunes faster than it can be read is read once more: it is not an empty one.
+func (j *Job) viewDamaged(ctx context.Context) (View, map[uint64]error, error) {
+	for {
+		numbers, err := j.numbers(ctx)
+		if err != nil {
+			return View{}, nil, err
+		}
+		all, damaged, err := j.entries(ctx, numbers)
+		if err != nil || len(all) > 0 || len(numbers) == 0 {
+			return Read(all), damaged, err
+		}
 	}
+}
+
+// entries reads those of numbers that are still there.
+func (j *Job) entries(ctx context.Context, numbers []uint64) (all []Numbered, damaged map[uint64]error, err error) {
 	damaged = map[uint64]error{}
-	all := make([]Numbered, 0, len(numbers))
 	for _, n := range numbers {
 		b, err := j.readAll(ctx, j.entryKey(n))
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return v, nil, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
+			return nil, nil, fmt.Errorf("store: read log entry %d of job %s: %w", n, j.id, err)
 		}
 		e, err := DecodeEntry(b)
 		if err != nil {
@@ -85,7 +96,7 @@ func (j *Job) viewDamaged(ctx context.Context) (v View, damaged map[uint64]error
 		}
 		all = append(all, Numbered{n, e})
 	}
-	return Read(all), damaged, nil
+	return all, damaged, nil
 }
 
 // lostEpochs is more than the epochs that can lie between two entries of a log.
@@ -161,6 +172,10 @@ func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attem
 		if err != nil {
 			return 0, nil, err
 		}
+		if kind == Begins && v.Lost() {
+			return 0, nil, fmt.Errorf("%w: the log of job %s knows of epoch %d and its manifest is gone; go on from a savepoint, or begin the job anew",
+				checkpoint.ErrCorrupt, j.id, v.LastEpoch())
+		}
 		c := &claim{attempt: max(at, v.Attempt()+1), writer: rand.Uint64(), epoch: v.LastEpoch()}
 		if at != 0 && c.attempt != at {
 			return 0, nil, fmt.Errorf("%w: attempt %d of job %s is to begin and the log has %d", ErrFenced, at, j.id, v.Attempt())
@@ -177,7 +192,11 @@ func (j *Job) claim(ctx context.Context, at flow.Attempt, kind Kind) (flow.Attem
 		if err := j.tryOut(ctx, number, c); err != nil {
 			return 0, nil, err
 		}
-		if err := j.behind(ctx, c); err != nil {
+		err = j.behind(ctx, c)
+		if at == 0 && errors.Is(err, errSlept) {
+			continue // Entries that view had listed were pruned before it could read them.
+		}
+		if err != nil {
 			return 0, nil, err
 		}
 		var m *checkpoint.Manifest
@@ -226,19 +245,33 @@ func (j *Job) setClaim(c *claim) {
 	j.mu.collect = collector{}
 }
 
-// behind looks for entries behind the one that the claim has just put: it may be an old
-// number, free again since its entry was pruned.
+// errSlept is the error of an entry that was put under an old number, free again since its
+// entry was pruned. It does not count.
+var errSlept = errors.New("the log has grown meanwhile")
+
+// behind looks at what is behind the entry that the claim has just put. Most often there is
+// nothing. Another attempt may have begun there since: the entry counts, and so it stays where
+// it is, as what the other goes on from; but this attempt has ended. Or the entry is a
+// sleeper's, which nobody reads.
 func (j *Job) behind(ctx context.Context, c *claim) error {
+	own := c.next - 1
 	numbers, err := j.numbers(ctx)
 	if err != nil {
 		return err
 	}
-	if len(numbers) == 0 || numbers[len(numbers)-1] < c.next {
+	if len(numbers) == 0 || numbers[len(numbers)-1] <= own {
 		return nil
 	}
-	// Nobody reads it, but it need not lie around.
-	_ = j.st.Delete(ctx, j.entryKey(c.next-1))
-	return fmt.Errorf("%w: attempt %d of job %s has slept while the log grew to %d", ErrFenced, c.attempt, j.id, numbers[len(numbers)-1])
+	v, _, err := j.viewDamaged(ctx)
+	if err != nil {
+		return err
+	}
+	mine := func(e Numbered) bool { return e.Number == own && e.Writer == c.writer }
+	if slices.ContainsFunc(v.Stray, mine) {
+		_ = j.st.Delete(ctx, j.entryKey(own)) // It need not lie around.
+		return fmt.Errorf("%w: attempt %d of job %s: %w to entry %d", ErrFenced, c.attempt, j.id, errSlept, v.Next()-1)
+	}
+	return fmt.Errorf("%w: attempt %d of job %s is over, attempt %d has begun", ErrFenced, c.attempt, j.id, v.Attempt())
 }
 
 // LastEpoch is the newest epoch that the job had committed when its attempt was claimed,

@@ -194,6 +194,103 @@ func TestUnsure(t *testing.T) {
 	}
 }
 
+// TestOvertaken begins an attempt between the put of another one and its look at what came of
+// it. What was put counts then, and must not go away again.
+func TestOvertaken(t *testing.T) {
+	for _, at := range []string{"commit", "claim"} {
+		t.Run(at, func(t *testing.T) {
+			b := open(t, store.JobOptions{Retain: 1})
+			b.must(b.commit(1, 10))
+			slow := storetest.NewFaulty(b.dir, 1, storetest.Faults{})
+			old := &book{t: t, dir: b.dir, j: store.OpenJob(slow, "job", store.JobOptions{Retain: 1})}
+			next := &book{t: t, dir: b.dir, j: store.OpenJob(b.dir, "job", store.JobOptions{Retain: 1})}
+			put := false
+			slow.Hook(func(op, key string) error {
+				switch {
+				case op == "put if absent":
+					put = true
+				case op == "list" && put && next.at == 0:
+					next.claim()
+				}
+				return nil
+			})
+			want := uint64(1)
+			if at == "claim" {
+				if _, _, err := old.j.Claim(t.Context(), 0); !errors.Is(err, store.ErrFenced) {
+					t.Fatalf("claim that was overtaken: %v", err)
+				}
+			} else {
+				next.at = 1 // Not at this claim.
+				old.claim()
+				next.at, want = 0, 2
+				if err := old.commit(2, 10); !errors.Is(err, store.ErrFenced) {
+					t.Fatalf("commit of an attempt that was overtaken: %v", err)
+				}
+			}
+			if next.m == nil || next.m.Epoch != want {
+				t.Fatalf("the next attempt begins with %v, want epoch %d", next.m, want)
+			}
+			_, err := next.j.Collect(t.Context())
+			b.must(err)
+			// It dies before its first epoch.
+			third := &book{t: t, dir: b.dir, j: store.OpenJob(b.dir, "job", store.JobOptions{Retain: 1})}
+			third.claim()
+			if third.m == nil || third.m.Epoch != want {
+				t.Fatalf("the attempt after that begins with %v, want epoch %d", third.m, want)
+			}
+			b.must(third.commit(want+1, 10))
+		})
+	}
+}
+
+// TestClaimBesideCommits begins an attempt while another one commits and prunes between its
+// list of the log and its reads.
+func TestClaimBesideCommits(t *testing.T) {
+	b := open(t, store.JobOptions{Retain: 1})
+	b.must(b.commit(1, 10))
+	slow := storetest.NewFaulty(b.dir, 1, storetest.Faults{})
+	next := &book{t: t, dir: b.dir, j: store.OpenJob(slow, "job", store.JobOptions{Retain: 1})}
+	e := uint64(1)
+	slow.Hook(func(op, _ string) error {
+		if op == "get" && e < 5 {
+			e++
+			b.must(b.commit(e, 10))
+			_, err := b.j.Collect(t.Context())
+			return err
+		}
+		return nil
+	})
+	next.claim()
+	if next.m == nil || next.m.Epoch != e {
+		t.Fatalf("the attempt begins with %v, want epoch %d", next.m, e)
+	}
+}
+
+// TestLostManifest removes the newest manifest from the log behind the store's back. To begin
+// anew would be to give everything twice.
+func TestLostManifest(t *testing.T) {
+	b := open(t, store.JobOptions{Retain: 1})
+	b.must(b.commit(1, 10))
+	_, err := b.j.Collect(t.Context())
+	b.must(err)
+	b.claim()
+	for info, err := range b.dir.List(t.Context(), "jobs/job/log/") {
+		b.must(err)
+		b.must(b.dir.Delete(t.Context(), info.Key))
+		break
+	}
+	if _, _, err := b.j.Claim(t.Context(), 0); !errors.Is(err, checkpoint.ErrCorrupt) {
+		t.Fatalf("claim without the manifest: %v", err)
+	}
+	if _, err := b.j.ClaimFresh(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	b.claim()
+	if b.m != nil {
+		t.Fatalf("begins with %v", b.m)
+	}
+}
+
 func TestFresh(t *testing.T) {
 	t.Parallel()
 	b := open(t, store.JobOptions{})

@@ -186,6 +186,13 @@ func (v View) LastEpoch() flow.Epoch {
 	return 0
 }
 
+// Lost reports whether the log knows of an epoch that was committed, and holds no manifest
+// and nothing that says why. Nothing prunes a log to that: somebody has removed files from
+// it, and a job that took it for an empty one would give its results twice.
+func (v View) Lost() bool {
+	return v.LastEpoch() > 0 && !slices.ContainsFunc(v.Entries, func(e Numbered) bool { return e.Kind != Begins })
+}
+
 // Manifests are the entries with manifests in use, oldest first.
 func (v View) Manifests() []Numbered {
 	var out []Numbered

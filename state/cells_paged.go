@@ -28,9 +28,12 @@ func (c *Cells[K, N, V]) Entries() int64 { return int64(c.t.len()) }
 func (c *Cells[K, N, V]) Changed() int { return c.t.pages.dirtied }
 
 // Cut freezes what has changed since the last Cut.
-func (c *Cells[K, N, V]) Cut(put Put) { c.t.freeze(put) }
+func (c *Cells[K, N, V]) Cut(put Put, join bool) { c.t.cut(put, join) }
 
-// Drain gives about n of the frozen values to put.
+// Flush begins to put what has changed without freezing it.
+func (c *Cells[K, N, V]) Flush(put Put) { c.t.flush(put) }
+
+// Drain gives about n values of the cut to put.
 func (c *Cells[K, N, V]) Drain(n int) (done bool) { return c.t.drain(n) }
 
 // Settled says that all that was put is on disk.

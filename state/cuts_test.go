@@ -26,6 +26,7 @@ type cutRig struct {
 type rigCut struct {
 	want   map[string]string
 	flying []func()
+	flush  bool // nobody knows what should be on disk
 }
 
 const rigGroups = 4
@@ -48,7 +49,22 @@ func (r *cutRig) step(t *rapid.T) {
 }
 
 func (r *cutRig) do(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"cut", "drain", "drain", "settle", "evict", "room"}).Draw(t, "step") {
+	switch rapid.SampledFrom([]string{"cut", "join", "flush", "drain", "drain", "settle", "evict", "room"}).Draw(t, "step") {
+	case "join":
+		if n := len(r.cuts); n > 0 && r.cuts[n-1].flush {
+			z := r.newCut()
+			z.flying = r.cuts[n-1].flying
+			r.cuts[n-1], r.drained = z, false
+			r.p.Cut(r.d.put(&z.flying, false), true)
+		}
+	case "flush":
+		r.drain()
+		for len(r.cuts) > 1 {
+			r.settle(t)
+		}
+		z := &rigCut{flush: true}
+		r.cuts, r.drained = append(r.cuts, z), false
+		r.p.Flush(r.d.put(&z.flying, true))
 	case "cut":
 		r.drain()
 		for len(r.cuts) > 1 {
@@ -56,7 +72,7 @@ func (r *cutRig) do(t *rapid.T) {
 		}
 		z := r.newCut()
 		r.cuts, r.drained = append(r.cuts, z), false
-		r.p.Cut(r.d.put(&z.flying))
+		r.p.Cut(r.d.put(&z.flying, false), false)
 	case "drain":
 		r.drained = r.p.Drain(rapid.IntRange(1, 20).Draw(t, "n"))
 	case "settle":
@@ -106,7 +122,7 @@ func (r *cutRig) finish(t *rapid.T) {
 		}
 		z := r.newCut()
 		r.cuts, r.drained = append(r.cuts, z), false
-		r.p.Cut(r.d.put(&z.flying))
+		r.p.Cut(r.d.put(&z.flying, false), false)
 	}
 	r.drain()
 	r.settle(t)
@@ -423,13 +439,19 @@ func checkTimerPages[K, N comparable](t *rapid.T, tm *Timers[K, N]) {
 		t.Fatalf("%d timers are here, %d in lists, said to be %d", here, linked, p.here)
 	}
 	lists := map[mark]map[uint32]bool{p.cur: {}, p.cur ^ dirty: {}}
-	for bit, list := range map[mark][]uint32{p.cur: p.dirtied, p.cur ^ dirty: p.frozen[min(p.next, len(p.frozen)):]} {
+	put := func(bit mark, list []uint32) {
 		for _, i := range list {
 			if lists[bit][i] {
 				t.Fatalf("timer %d is listed twice", i)
 			}
 			lists[bit][i] = true
 		}
+	}
+	put(p.cur, p.dirtied)
+	if p.from != 0 {
+		put(p.from, p.leaving[p.next:])
+	} else if len(p.leaving) > 0 {
+		t.Fatalf("%d timers are listed and nothing is drained", len(p.leaving))
 	}
 	for i, m := range p.marks {
 		for _, bit := range []mark{p.cur, p.cur ^ dirty} {

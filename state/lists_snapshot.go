@@ -44,7 +44,10 @@ func (l *Lists[K, V]) Entries() int64 { return l.c.Entries() }
 func (l *Lists[K, V]) Changed() int { return l.c.Changed() }
 
 // Cut freezes what has changed since the last Cut.
-func (l *Lists[K, V]) Cut(put Put) { l.c.Cut(put) }
+func (l *Lists[K, V]) Cut(put Put, join bool) { l.c.Cut(put, join) }
+
+// Flush begins to put what has changed without freezing it.
+func (l *Lists[K, V]) Flush(put Put) { l.c.Flush(put) }
 
 // Drain gives about n of the frozen lists to put.
 func (l *Lists[K, V]) Drain(n int) (done bool) { return l.c.Drain(n) }

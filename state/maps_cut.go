@@ -2,15 +2,26 @@ package state
 
 import "github.com/weirflow/weir/flow"
 
-// freeze begins a cut.
-func (p *mapPages[K, U, V]) freeze(put Put) {
-	p.begin(put)
-	p.frozen, p.dirtied = p.dirtied, p.frozen[:0]
+// cut begins a cut that freezes what is dirty.
+func (p *mapPages[K, U, V]) cut(put Put, join bool) {
+	p.freeze(put, join)
+	p.list()
+}
+
+// flush begins a cut that does not.
+func (p *mapPages[K, U, V]) flush(put Put) {
+	p.cuts.flush(put)
+	p.list()
+}
+
+// list has drain go through what has changed, and what is left of a flush.
+func (p *mapPages[K, U, V]) list() {
+	p.leaving, p.dirtied = joined(p.leaving[p.next:], p.dirtied)
 	p.next = 0
 	p.bury, p.gone = append(p.bury, p.gone...), p.gone[:0]
 }
 
-// give puts a frozen entry.
+// give puts a changed entry.
 func (p *mapPages[K, U, V]) give(s *pagedMap[K, U, V], i int) {
 	e, m := &s.entries[i], s.marks[i]
 	p.key = p.f.appendKey(p.key[:0], &s.k, &e.u)
@@ -31,25 +42,25 @@ func (p *mapPages[K, U, V]) giveNow(s *pagedMap[K, U, V], i int) {
 	p.give(s, i)
 }
 
-// drain puts about n frozen entries, and forgets deleted ones that hide nothing.
+// drain puts about n entries of the cut, and forgets deleted ones that hide nothing.
 func (p *mapPages[K, U, V]) drain(n int) (done bool) {
-	if p.old == 0 {
+	if p.from == 0 {
 		return true
 	}
 	defer failEncode(p.Disk, p.f.desc)
-	for ; n > 0 && p.next < len(p.frozen); n-- {
-		r := p.frozen[p.next]
+	for ; n > 0 && p.next < len(p.leaving); n-- {
+		r := p.leaving[p.next]
 		p.next++
-		if i := r.s.find(r.u); i >= 0 && r.s.marks[i]&p.old != 0 {
+		if i := r.s.find(r.u); i >= 0 && r.s.marks[i]&p.from != 0 {
 			p.give(r.s, i)
 		}
 	}
 	p.forget(&n)
-	if p.next < len(p.frozen) || len(p.bury) > 0 {
+	if p.next < len(p.leaving) || len(p.bury) > 0 {
 		return false
 	}
-	clear(p.frozen)
-	p.frozen = p.frozen[:0]
+	clear(p.leaving)
+	p.leaving, p.next = p.leaving[:0], 0
 	p.cuts.drained()
 	return true
 }

@@ -30,8 +30,8 @@ type mapPages[K, U comparable, V any] struct {
 	slots   int64 // entries that are here
 	bytes   int64 // of the maps
 	dirtied []entryRef[K, U, V]
-	frozen  []entryRef[K, U, V]
-	next    int                 // of frozen, to be put
+	leaving []entryRef[K, U, V]
+	next    int                 // of leaving, to be put
 	gone    []entryRef[K, U, V] // in flight: they hide nothing once that has landed
 	bury    []entryRef[K, U, V] // those of the cut before
 	lending int                 // calls under way that give entries from the disk to the user
@@ -430,7 +430,7 @@ func (p *mapPages[K, U, V]) keysOnDisk(keys []owner[K]) []owner[K] {
 // memory is what the maps take, with about what their entries point to.
 func (p *mapPages[K, U, V]) memory() int64 {
 	var r entryRef[K, U, V]
-	refs := int64(cap(p.dirtied)+cap(p.frozen)+cap(p.gone)+cap(p.bury)) * int64(unsafe.Sizeof(r))
+	refs := int64(cap(p.dirtied)+cap(p.leaving)+cap(p.gone)+cap(p.bury)) * int64(unsafe.Sizeof(r))
 	return p.t.bytes + p.bytes + refs + int64(p.behind*float64(p.slots))
 }
 

@@ -77,9 +77,12 @@ func (m *Maps[K, U, V]) Mount(to Mount) { m.p = newMapPages(&m.f, to) }
 func (m *Maps[K, U, V]) Changed() int { return len(m.p.dirtied) }
 
 // Cut freezes what has changed since the last Cut.
-func (m *Maps[K, U, V]) Cut(put Put) { m.p.freeze(put) }
+func (m *Maps[K, U, V]) Cut(put Put, join bool) { m.p.cut(put, join) }
 
-// Drain gives about n of the frozen entries to put.
+// Flush begins to put what has changed without freezing it.
+func (m *Maps[K, U, V]) Flush(put Put) { m.p.flush(put) }
+
+// Drain gives about n entries of the cut to put.
 func (m *Maps[K, U, V]) Drain(n int) (done bool) { return m.p.drain(n) }
 
 // Settled says that all that was put is on disk.

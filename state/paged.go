@@ -39,11 +39,13 @@ type Mount struct {
 // front of it. The store drives it, on the task's goroutine:
 //
 //	Mount ─► ... changes ... ─► Cut ─► Drain, Drain, ... done ─► (written) ─► Settled
-//	                              changes of the next epoch meanwhile        Evict
+//	                       or Flush   changes of the next epoch meanwhile    Evict
 //
 // A changed entry is in the tables until it is on disk. Between Cut and the end of
 // Drain an entry that was frozen by the Cut is given to put before it changes
-// again: so put sees each changed entry once for each Cut, as it was at the Cut.
+// again: so put sees each changed entry once for each Cut, as it was at the Cut. A Flush
+// makes room and promises less: put sees what has changed as it is when Drain comes to
+// it, perhaps twice.
 //
 // None of these is called while a call on any state of the store is under way:
 // what a state has lent is there until the task is between batches.
@@ -57,11 +59,15 @@ type Paged interface {
 	// Changed is how many entries have changed since the last Cut, about.
 	Changed() int
 	// Cut freezes what has changed since the last Cut, without going through it. The
-	// last Cut has been drained; the one before it has settled.
-	Cut(put Put)
-	// Drain gives about n of the frozen entries to put; done when none is left.
+	// last Cut has been drained; the one before it has settled. With join it goes on with the
+	// last Flush, drained or not, to one Settled: what the Flush has not put is frozen too.
+	Cut(put Put, join bool)
+	// Flush begins to put what has changed, without freezing it, so that it may be let go. It may
+	// begin when a Cut may.
+	Flush(put Put)
+	// Drain gives about n entries of the last Cut or Flush to put; done when none is left.
 	Drain(n int) (done bool)
-	// Settled says that all that was put at one Cut is on disk: the earliest that has
+	// Settled says that all that was put at one Cut or Flush is on disk: the earliest that has
 	// not settled.
 	Settled()
 	// Evict lets go of about n bytes of entries that are on disk as they are, those

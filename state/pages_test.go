@@ -42,11 +42,12 @@ func (d *mapDisk) Scan(g flow.KeyGroup, prefix, from []byte, f func(key, value [
 func (d *mapDisk) Room(int64) bool { return d.room }
 func (d *mapDisk) Fail(err error)  { d.err = err }
 
-func (d *mapDisk) put(flying *[]func()) Put {
+// put gathers what comes to the disk, of a cut or of a flush.
+func (d *mapDisk) put(flying *[]func(), flush bool) Put {
 	seen := map[string]bool{}
 	return func(g flow.KeyGroup, key, value []byte) {
 		k, v := diskKey(g, key), string(value)
-		if seen[k] {
+		if seen[k] && !flush {
 			panic("put twice at one cut")
 		}
 		seen[k] = true
@@ -88,6 +89,7 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 		type cut struct {
 			want   map[K][]int
 			flying []func()
+			flush  bool // nobody knows what should be on disk
 		}
 		var cuts []*cut // that have not settled
 		drained := true // all of them
@@ -95,7 +97,7 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 			if len(cuts) == 0 || len(cuts) == 1 && !drained {
 				return
 			}
-			want := cuts[0].want
+			want, flush := cuts[0].want, cuts[0].flush
 			for _, f := range cuts[0].flying {
 				f()
 			}
@@ -116,7 +118,7 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 					return true
 				})
 			}
-			if fmt.Sprint(got) != fmt.Sprint(want) {
+			if !flush && fmt.Sprint(got) != fmt.Sprint(want) {
 				rt.Fatalf("the disk has\n%v, want\n%v", got, want)
 			}
 		}
@@ -128,7 +130,7 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 		for i := range rapid.IntRange(0, 300).Draw(rt, "calls") {
 			k := keys.Draw(rt, "k")
 			m, had := model[k]
-			switch rapid.SampledFrom([]string{"ref", "ref", "ref", "find", "delete", "cut", "drain", "settle", "evict", "each"}).Draw(rt, "call") {
+			switch rapid.SampledFrom([]string{"ref", "ref", "ref", "find", "delete", "cut", "flush", "join", "drain", "drain", "settle", "evict", "each"}).Draw(rt, "call") {
 			case "ref":
 				p, fresh := c.Ref(hash(k), k, struct{}{})
 				if fresh == had || fmt.Sprint(*p) != fmt.Sprint(m) {
@@ -161,7 +163,24 @@ func testPages[K comparable](t *testing.T, keys *rapid.Generator[K], first func(
 					z.want[k] = slices.Clone(v)
 				}
 				cuts, drained = append(cuts, z), false
-				c.Cut(d.put(&z.flying))
+				c.Cut(d.put(&z.flying, false), false)
+			case "flush":
+				drain()
+				for len(cuts) > 1 {
+					settle()
+				}
+				z := &cut{flush: true}
+				cuts, drained = append(cuts, z), false
+				c.Flush(d.put(&z.flying, true))
+			case "join":
+				if n := len(cuts); n > 0 && cuts[n-1].flush {
+					z := &cut{want: map[K][]int{}, flying: cuts[n-1].flying}
+					for k, v := range model {
+						z.want[k] = slices.Clone(v)
+					}
+					cuts[n-1], drained = z, false
+					c.Cut(d.put(&z.flying, false), true)
+				}
 			case "drain":
 				drained = c.Drain(rapid.IntRange(1, 40).Draw(rt, "n"))
 			case "settle":

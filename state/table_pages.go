@@ -11,6 +11,7 @@ import (
 //	        Ref, Put        Cut            Drain, or changed again        Settled
 //	clean ──────────► dirty ───► frozen ──────────────────────────► in flight ───► clean
 //	                  (bit of this epoch) (bit of the last epoch)   (bit of the cut)
+//	                    └─────── Flush, Drain ─────────────────────────┘
 //
 // There are two dirty bits that take turns: a Cut exchanges them and so freezes
 // everything that is dirty, without looking at it. The same goes for the bits of
@@ -22,11 +23,11 @@ type mark uint8
 const (
 	dirtyA  mark = 1 << iota
 	dirtyB       // the other epoch's
-	flightA      // put at the cut that froze dirtyA
-	flightB
-	onDisk // there is an entry on disk, or will be with what is in flight
-	gone   // deleted; the slot is there to hide what is on disk
-	used   // since the clock's hand was here
+	flightA      // put at a cut that has not settled
+	flightB      // put at the one before or behind it
+	onDisk       // there is an entry on disk, or will be with what is in flight
+	gone         // deleted; the slot is there to hide what is on disk
+	used         // since the clock's hand was here
 )
 
 const (
@@ -259,16 +260,27 @@ func (t *table[K, N, V]) eachOnDisk(f func(h flow.Hash, e *slot[K, N, V]) bool) 
 	}
 }
 
-// freeze begins a cut.
-func (t *table[K, N, V]) freeze(put Put) {
+// cut begins a cut that freezes what is dirty.
+func (t *table[K, N, V]) cut(put Put, join bool) {
+	t.pages.freeze(put, join)
+	t.rewind()
+}
+
+// flush begins a cut that does not.
+func (t *table[K, N, V]) flush(put Put) {
+	t.pages.flush(put)
+	t.rewind()
+}
+
+// rewind has drain begin at the first segment.
+func (t *table[K, N, V]) rewind() {
 	pg := t.pages
-	pg.begin(put)
 	pg.dirtied = 0
 	pg.cut++
 	pg.at, pg.seg = 0, nil
 }
 
-// give puts a frozen entry.
+// give puts a changed entry.
 func (t *table[K, N, V]) give(s *segment[K, N, V], i uint64) {
 	pg := t.pages
 	e, m := &s.slots[i], s.marks[i]
@@ -290,10 +302,10 @@ func (t *table[K, N, V]) giveNow(s *segment[K, N, V], i uint64) {
 	t.give(s, i)
 }
 
-// drain puts about n frozen entries.
+// drain puts about n entries of the cut.
 func (t *table[K, N, V]) drain(n int) (done bool) {
 	pg := t.pages
-	if pg.old == 0 {
+	if pg.from == 0 {
 		return true
 	}
 	defer failEncode(pg.Disk, pg.form.desc)
@@ -304,7 +316,7 @@ func (t *table[K, N, V]) drain(n int) (done bool) {
 		}
 		s := pg.seg
 		i := pg.cursor
-		if i+8 <= uint64(len(s.marks)) && load((*[8]byte)(unsafe.Pointer(&s.marks[i])))&(uint64(pg.old|gone)*lows) == 0 {
+		if i+8 <= uint64(len(s.marks)) && load((*[8]byte)(unsafe.Pointer(&s.marks[i])))&(uint64(pg.from|gone)*lows) == 0 {
 			pg.cursor += 8
 			if pg.cursor%512 == 0 {
 				n--
@@ -326,7 +338,7 @@ func (t *table[K, N, V]) drain(n int) (done bool) {
 func (t *table[K, N, V]) drainSlot(s *segment[K, N, V], i uint64) (work int) {
 	pg := t.pages
 	switch m := s.marks[i]; {
-	case m&pg.old != 0:
+	case m&pg.from != 0:
 		t.give(s, i)
 		pg.cursor++
 		return 1

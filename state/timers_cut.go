@@ -14,27 +14,37 @@ func (t *Timers[K, N]) Entries() int64 { return int64(t.Len()) }
 func (t *Timers[K, N]) Changed() int { return len(t.p.dirtied) }
 
 // Cut freezes what has changed since the last Cut.
-func (t *Timers[K, N]) Cut(put Put) {
-	p := t.p
-	p.begin(put)
-	p.frozen, p.dirtied = p.dirtied, p.frozen[:0]
+func (t *Timers[K, N]) Cut(put Put, join bool) {
+	t.p.freeze(put, join)
+	t.p.list()
+}
+
+// Flush begins to put what has changed without freezing it.
+func (t *Timers[K, N]) Flush(put Put) {
+	t.p.flush(put)
+	t.p.list()
+}
+
+// list has Drain go through what has changed, and what is left of a flush.
+func (p *timerPages[K, N]) list() {
+	p.leaving, p.dirtied = joined(p.leaving[p.next:], p.dirtied)
 	p.next = 0
 	p.bury, p.gone = append(p.bury, p.gone...), p.gone[:0]
 }
 
-// Drain gives about n of the frozen timers to put, and forgets deleted ones that
+// Drain gives about n timers of the cut to put, and forgets deleted ones that
 // hide nothing any more.
 func (t *Timers[K, N]) Drain(n int) (done bool) {
 	p := t.p
-	if p.old == 0 {
+	if p.from == 0 {
 		return true
 	}
 	defer failEncode(p.Disk, t.f.desc)
-	for ; n > 0 && p.next < len(p.frozen); n-- {
-		i := p.frozen[p.next]
+	for ; n > 0 && p.next < len(p.leaving); n-- {
+		i := p.leaving[p.next]
 		p.next++
-		p.marks[i] &^= listing(p.old)
-		if p.marks[i]&p.old != 0 {
+		p.marks[i] &^= listing(p.from)
+		if p.marks[i]&p.from != 0 {
 			t.give(i)
 		}
 	}
@@ -50,10 +60,10 @@ func (t *Timers[K, N]) Drain(n int) (done bool) {
 			t.forget(i)
 		}
 	}
-	if p.next < len(p.frozen) || len(p.bury) > 0 {
+	if p.next < len(p.leaving) || len(p.bury) > 0 {
 		return false
 	}
-	p.frozen, p.next = p.frozen[:0], 0
+	p.leaving, p.next = p.leaving[:0], 0
 	p.drained()
 	return true
 }
@@ -66,7 +76,7 @@ func (t *Timers[K, N]) forget(i uint32) {
 	t.release(i)
 }
 
-// give puts a frozen timer.
+// give puts a changed timer.
 func (t *Timers[K, N]) give(i uint32) {
 	p := t.p
 	if p.marks[i]&gone != 0 {
@@ -215,7 +225,7 @@ func (t *Timers[K, N]) renumber() {
 		}
 		return kept
 	}
-	p.dirtied, p.frozen, p.next = known(p.dirtied), known(p.frozen[p.next:]), 0
+	p.dirtied, p.leaving, p.next = known(p.dirtied), known(p.leaving[p.next:]), 0
 	p.gone, p.bury = known(p.gone), known(p.bury)
 }
 

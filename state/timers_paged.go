@@ -40,8 +40,8 @@ type timerPages[K, N comparable] struct {
 	total   int64       // timers, here and on disk, at least
 	here    int64
 	dirtied []uint32
-	frozen  []uint32
-	next    int      // of frozen, to be put
+	leaving []uint32
+	next    int      // of leaving, to be put
 	gone    []uint32 // in flight: they hide nothing once that has landed
 	bury    []uint32 // those of the cut before
 
@@ -344,7 +344,7 @@ func (p *timerPages[K, N]) memory() int64 {
 		return 0
 	}
 	return int64(cap(p.marks)) + int64(cap(p.ats))*int64(unsafe.Sizeof(flow.Time(0))) +
-		int64(cap(p.dirtied)+cap(p.frozen)+cap(p.gone)+cap(p.bury))*4 +
+		int64(cap(p.dirtied)+cap(p.leaving)+cap(p.gone)+cap(p.bury))*4 +
 		int64(len(p.cursors))*int64(unsafe.Sizeof(cursor{})) + int64(p.behind*float64(p.here))
 }
 

@@ -114,7 +114,7 @@ func (p *part) sort(groups int) {
 	}
 }
 
-// compare is for entries of one key group.
+// compare is for entries of one key group. Of those with one key the later is behind.
 func (p *part) compare(a, b ref) int {
 	if a.id != b.id {
 		return cmp.Compare(a.id, b.id)
@@ -124,7 +124,17 @@ func (p *part) compare(a, b ref) int {
 	}
 	ka, _ := p.entry(a)
 	kb, _ := p.entry(b)
-	return bytes.Compare(ka, kb)
+	return cmp.Or(bytes.Compare(ka, kb), cmp.Compare(a.at, b.at))
+}
+
+// same reports that two entries have one key.
+func (p *part) same(a, b ref) bool {
+	if a.head != b.head || a.group != b.group || a.id != b.id {
+		return false
+	}
+	ka, _ := p.entry(a)
+	kb, _ := p.entry(b)
+	return bytes.Equal(ka, kb)
 }
 
 // reset empties the part and keeps its memory for the next.

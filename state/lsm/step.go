@@ -24,14 +24,14 @@ const (
 // cut would not end before the next barrier when the task has much to do; and so fast
 // that it takes no longer than drainTime.
 type pace struct {
-	frozen  int // entries of the cut
+	leaving int // entries of the cut
 	changed int // at the last Step
 	last    time.Time
 }
 
 func (p *pace) next(changed int, now time.Time) int {
 	n := max(drainLeast, 2*(changed-p.changed))
-	n = max(n, int(float64(p.frozen)*float64(now.Sub(p.last))/float64(drainTime)))
+	n = max(n, int(float64(p.leaving)*float64(now.Sub(p.last))/float64(drainTime)))
 	p.changed, p.last = changed, now
 	return min(n, drainMost)
 }
@@ -62,15 +62,15 @@ func (s *Store) changed() (n int) {
 	return n
 }
 
-// balance makes a cut when there is much to write, and lets go of what does not fit.
+// balance begins a flush when there is much to write, and lets go of what does not fit.
 func (s *Store) balance(changed int) (more bool) {
 	unwritten, budget := int64(float64(changed)*s.entrySize), s.env.cutBudget()
 	switch {
 	case unwritten > 2*budget && len(s.jobs) > 0:
 		s.catchUp(0)
-		s.relieved(s.cut(nil))
+		s.relieved(s.flush())
 	case unwritten > budget && len(s.jobs) == 0: // so that a barrier has never to wait for the disk
-		s.relieved(s.cut(nil))
+		s.relieved(s.flush())
 	}
 	over := s.over()
 	if over <= 0 {
@@ -82,7 +82,7 @@ func (s *Store) balance(changed int) (more bool) {
 	// All that is left is changed.
 	switch {
 	case len(s.jobs) == 0 && changed > 0:
-		s.relieved(s.cut(nil))
+		s.relieved(s.flush())
 	case len(s.jobs) > 0 && over > s.env.share(s.env.tableBudget())/4:
 		s.catchUp(0)
 	}
@@ -117,7 +117,7 @@ func (s *Store) evict(n int64) (freed int64) {
 // waits until there is room.
 func (s *Store) relieve() error {
 	if int64(float64(s.changed())*s.entrySize) > s.env.cutBudget() || s.over() > 0 && s.evict(s.over()) == 0 {
-		if err := s.cut(nil); err != nil {
+		if err := s.flush(); err != nil {
 			return err
 		}
 		s.catchUp(0)
@@ -149,28 +149,58 @@ func (s *Store) Freeze(form state.Form) (state.Snapshot, error) {
 	return z, nil
 }
 
-// cut freezes all states. z is the snapshot that it is for, or nil.
+// cut freezes all states for a snapshot. If they are being flushed that becomes part of the
+// cut: nothing is put and nothing waited for here.
 func (s *Store) cut(z *snapshot) error {
+	j, join := s.filling, s.filling != nil && s.filling.snap == nil
+	if !join {
+		var err error
+		if j, err = s.newJob(); err != nil {
+			return err
+		}
+	}
+	j.snap, z.job = z, j
+	s.begin(j, func(p state.Paged, put state.Put) { p.Cut(put, join) })
+	if !join {
+		s.work <- j
+	}
+	return nil
+}
+
+// flush begins to write what has changed, to make room.
+func (s *Store) flush() error {
+	j, err := s.newJob()
+	if err != nil {
+		return err
+	}
+	s.begin(j, func(p state.Paged, put state.Put) { p.Flush(put) })
+	s.work <- j
+	return nil
+}
+
+// newJob is a job, once no more than one other has not settled.
+func (s *Store) newJob() (*job, error) {
 	s.drainAll()
 	s.catchUp(1)
 	if err := s.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	j := &job{parts: make(chan *part, 1<<10), done: make(chan struct{}), snap: z}
-	s.pace = pace{frozen: s.changed(), last: time.Now()}
+	j := &job{parts: make(chan *part, 1<<10), done: make(chan struct{})}
+	s.jobs = append(s.jobs, j)
+	return j, nil
+}
+
+// begin has all states put what has changed into j.
+func (s *Store) begin(j *job, how func(state.Paged, state.Put)) {
+	s.pace = pace{leaving: s.changed(), last: time.Now()}
+	j.paged = j.paged[:0]
 	for _, h := range s.states {
 		if h.paged != nil {
-			h.paged.Cut(s.putter(h))
+			how(h.paged, s.putter(h))
 			j.paged = append(j.paged, h.paged)
 		}
 	}
-	s.jobs = append(s.jobs, j)
 	s.filling, s.drainAt = j, 0
-	if z != nil {
-		z.job = j
-	}
-	s.work <- j
-	return nil
 }
 
 // putter takes the entries of a state.

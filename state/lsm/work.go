@@ -1,7 +1,6 @@
 package lsm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,21 +64,23 @@ func (s *Store) write(j *job) error {
 	return nil
 }
 
-// writePart sorts a part and writes it. With unique, an entry may not be there twice.
+// writePart sorts a part and writes it. With unique, an entry may not be there twice;
+// otherwise the later one counts.
 func (s *Store) writePart(p *part, unique bool) error {
 	if err := s.admit(); err != nil {
 		return err
 	}
 	p.sort(s.opts.KeyGroups.Len())
 	t := &tables{s: s}
-	var last []byte
 	for i, r := range p.refs {
 		key, value := p.entry(r)
-		if unique && i > 0 && p.refs[i-1].group == r.group && p.refs[i-1].id == r.id && bytes.Equal(last, key) {
-			t.discard()
-			return fmt.Errorf("%w: %w", state.ErrCorrupt, errTwice)
+		if i+1 < len(p.refs) && p.same(r, p.refs[i+1]) {
+			if unique {
+				t.discard()
+				return fmt.Errorf("%w: %w", state.ErrCorrupt, errTwice)
+			}
+			continue
 		}
-		last = key
 		if err := t.add(flow.KeyGroup(r.group), r.id, key, value); err != nil {
 			t.discard()
 			return err

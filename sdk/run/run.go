@@ -163,7 +163,7 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 		watchEpochs(&n.Listener, o.OnEpoch)
 	}
 	if o.Memory > 0 {
-		n.State.Memory = o.Memory / cacheShare
+		n.State.Memory = o.Memory - min(o.Memory/2, engineMemory)
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(o.Memory))
 	}
 	e, err := node.NewEmbedded(plan, n)
@@ -188,12 +188,12 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 	return e.Run(ctx)
 }
 
-// How the memory of the process is split. Half of it is for state; the rest is what
-// the garbage collector leaves lying until it comes round, batches under way, and
-// the program itself.
+// How the memory of the process is split. engineMemory, or half of a small one, is for
+// batches under way, the program itself, and what the garbage collector leaves lying until
+// it comes round; the rest is for state.
 const (
-	cacheShare  = 2
-	leastMemory = 64 << 20
+	engineMemory = 96_000_000
+	leastMemory  = 64_000_000
 )
 
 // sayGuarantees tells which sinks may show records twice after a failure. It is of

@@ -54,7 +54,7 @@ func NewEnv(o EnvOptions) (*Env, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	blocks := pebble.NewCache(max(o.Memory/8, 64<<10))
+	blocks := pebble.NewCache(max(o.Memory/12, 64<<10))
 	return &Env{opts: o, blocks: blocks, files: pebble.NewFileCache(runtime.GOMAXPROCS(0), o.OpenFiles)}, nil
 }
 
@@ -71,8 +71,9 @@ func (e *Env) Close() error {
 	return nil
 }
 
-// tableBudget is what the tables of all stores may take.
-func (e *Env) tableBudget() int64 { return e.opts.Memory / 8 * 5 }
+// tableBudget is what the tables of all stores may take: nearly all, since an entry that is
+// not in them costs a hundred times one that is.
+func (e *Env) tableBudget() int64 { return e.opts.Memory / 100 * 74 }
 
 // share is what is one store's of n.
 func (e *Env) share(n int64) int64 { return n / max(e.stores.Load(), 1) }

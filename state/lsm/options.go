@@ -69,7 +69,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		LBaseMaxBytes:      64 << 20,
 		// A cut is a layer of L0. With more layers compaction writes less, and lookups
 		// are kept from most of them by filters.
-		L0CompactionThreshold: 8,
+		L0CompactionThreshold: 12,
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(s.wrap("work in the background", err)) },
 			DataCorruption: func(i pebble.DataCorruptionInfo) {

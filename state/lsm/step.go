@@ -137,9 +137,11 @@ func (s *Store) Freeze(form state.Form) (state.Snapshot, error) {
 	if err := s.open(); err != nil {
 		return nil, s.fail(s.wrap("opening the database", err))
 	}
-	if s.snap != nil {
-		s.drainAll()
-		<-s.snap.over
+	if z := s.snap; z != nil {
+		if s.filling == z.job {
+			s.drainAll()
+		}
+		<-z.over
 	}
 	z := s.newSnapshot(form)
 	if err := s.cut(z); err != nil {

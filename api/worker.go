@@ -72,6 +72,8 @@ type Deploy struct {
 	// Restore is what each of Tasks starts from: checkpoint.TaskRestore, encoded; nil
 	// where there is nothing. It is empty or as long as Tasks.
 	Restore [][]byte
+	// Places says where all tasks of the attempt run. Empty: all run here.
+	Places []Place
 }
 
 // InjectBarrier starts an epoch at source tasks.

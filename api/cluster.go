@@ -1,0 +1,236 @@
+package api
+
+// What the parts of a cluster say about nodes, jobs and allocations. An allocation is
+// one executor process on one agent, for one job: the leader decides on them, agents
+// run them.
+//
+//	weir submit ─► server ─► JobSpec (raft) ─► Alloc (raft) ─► agent ─► executor
+//	                                                            ▲         │
+//	                                            AllocStatus ────┴─────────┘
+//
+// One of a job's executors is its coordinator: it runs the job's scheduler, which needs the
+// user's code for sources and commits. The others dial it. What servers decide is where
+// executors run, and how many; nothing of theirs is on the way of a record or an epoch,
+// so a job does not notice who leads.
+
+// NodeID names an agent for as long as its data directory lives.
+type NodeID string
+
+// Node is an agent as the cluster knows it.
+type Node struct {
+	ID      NodeID            `json:"id"`
+	Name    string            `json:"name"`
+	Zone    string            `json:"zone,omitempty"`
+	Server  bool              `json:"server"` // takes part in raft
+	Slots   int               `json:"slots"`  // for tasks: 0 runs none
+	RPC     string            `json:"rpc"`    // host:port of servers and agents
+	HTTP    string            `json:"http,omitempty"`
+	Version string            `json:"version"`
+	Tags    map[string]string `json:"tags,omitempty"`
+}
+
+// NodeStatus is how the leader sees an agent.
+type NodeStatus string
+
+// Those of agents.
+const (
+	NodeReady    NodeStatus = "ready"
+	NodeDraining NodeStatus = "draining" // takes nothing new, and is being emptied
+	NodeDrained  NodeStatus = "drained"
+	NodeLost     NodeStatus = "lost" // its lease has ended
+	NodeLeft     NodeStatus = "left" // it said so
+)
+
+// JobSpec is a job as it was submitted. It does not change; a new one with the same name is a
+// new version.
+type JobSpec struct {
+	// Name is the job's id: of letters, digits, dash, dot and underscore.
+	Name    string `json:"name"`
+	Version uint64 `json:"version"` // set by the leader: 1, 2, ...
+	// Artifact is the content hash of the program, "sha256:" and 64 hex digits; empty
+	// for programs that are part of weir.
+	Artifact string   `json:"artifact,omitempty"`
+	Args     []string `json:"args,omitempty"`
+	// Env holds no secrets: see Secrets.
+	Env map[string]string `json:"env,omitempty"`
+	// Secrets maps a variable of the program's environment to the name under which agents
+	// hold its value.
+	Secrets     map[string]string `json:"secrets,omitempty"`
+	Parallelism int               `json:"parallelism"`
+	// SlotsPerExecutor is how many tasks of each chain one executor takes at most; 0
+	// is as many as the agent has slots.
+	SlotsPerExecutor int    `json:"slots_per_executor,omitempty"`
+	State            string `json:"state,omitempty"` // directory or URL of checkpoints
+	Memory           int64  `json:"memory,omitempty"`
+	CPUs             int    `json:"cpus,omitempty"`
+	Zone             string `json:"zone,omitempty"`   // only there
+	Spread           string `json:"spread,omitempty"` // spread (default), pack, zone
+	Submitted        int64  `json:"submitted"`        // microseconds since 1970
+	By               string `json:"by,omitempty"`
+}
+
+// Wish is what is wanted of a job.
+type Wish string
+
+// Those that a user may have.
+const (
+	WishRun    Wish = "run"
+	WishStop   Wish = "stop"   // end sources, finish, commit
+	WishSave   Wish = "save"   // with a savepoint, and end
+	WishCancel Wish = "cancel" // end as it is
+)
+
+// JobStatus is what a job has come to, as servers know it.
+type JobStatus string
+
+// Those of jobs.
+const (
+	JobPending   JobStatus = "pending" // waits for slots
+	JobStarting  JobStatus = "starting"
+	JobRunning   JobStatus = "running"
+	JobStopping  JobStatus = "stopping"
+	JobFinished  JobStatus = "finished"
+	JobStopped   JobStatus = "stopped"
+	JobCancelled JobStatus = "cancelled"
+	JobFailed    JobStatus = "failed"
+)
+
+// Ended reports whether nothing more happens to a job.
+func (s JobStatus) Ended() bool {
+	return s == JobFinished || s == JobStopped || s == JobCancelled || s == JobFailed
+}
+
+// AllocID names an allocation.
+type AllocID string
+
+// Alloc is one executor.
+type Alloc struct {
+	ID   AllocID `json:"id"`
+	Job  string  `json:"job"`
+	Node NodeID  `json:"node"`
+	// Version is the job's.
+	Version     uint64 `json:"version"`
+	Coordinator bool   `json:"coordinator"`
+	Slots       int    `json:"slots"`
+	// Term counts up with each new coordinator of the job: who has heard of a higher
+	// one refuses a lower.
+	Term uint64 `json:"term"`
+	// Stop asks the agent to end it.
+	Stop bool `json:"stop,omitempty"`
+}
+
+// AllocState is how far an executor is.
+type AllocState string
+
+// Those of allocations.
+const (
+	AllocPending AllocState = "pending"
+	AllocRunning AllocState = "running"
+	AllocEnded   AllocState = "ended"  // exit code 0
+	AllocFailed  AllocState = "failed" // by anything else
+	AllocLost    AllocState = "lost"   // with its agent
+)
+
+// Ended reports whether the process is gone.
+func (s AllocState) Ended() bool { return s == AllocEnded || s == AllocFailed || s == AllocLost }
+
+// AllocStatus is what an agent tells of one.
+type AllocStatus struct {
+	Alloc AllocID    `json:"alloc"`
+	State AllocState `json:"state"`
+	PID   int        `json:"pid,omitempty"`
+	// Data is where its partitions are served, Control where a coordinator is dialled.
+	Data    string `json:"data,omitempty"`
+	Control string `json:"control,omitempty"`
+	// Exit says how it ended, for people: code or signal, with its last lines.
+	Exit     string   `json:"exit,omitempty"`
+	ExitCode int      `json:"exit_code,omitempty"`
+	Lines    []string `json:"lines,omitempty"`
+	// Job is what a coordinator tells of its job, nil where nothing has changed.
+	Job *JobReport `json:"job_report,omitempty"`
+}
+
+// JobReport is what a coordinator knows of its job.
+type JobReport struct {
+	Status  JobStatus `json:"status"`
+	Attempt uint64    `json:"attempt"`
+	Epoch   uint64    `json:"epoch"`
+	// Reason says why it is where it is: what it waits for, what failed.
+	Reason string `json:"reason,omitempty"`
+	// Slots is how many it wants in all.
+	Slots int `json:"slots"`
+}
+
+// ExecutorConfig is what an executor is started with: one line of JSON on its standard
+// input. Lines that follow are ExecutorCommands; the end of the input is the end of its
+// agent, and with it of the executor.
+type ExecutorConfig struct {
+	Alloc Alloc   `json:"alloc"`
+	Job   JobSpec `json:"job"`
+	// Coordinator is where it is dialled, empty where the executor is it or nobody knows
+	// yet: a command says later.
+	Coordinator string `json:"coordinator,omitempty"`
+	Node        Node   `json:"node"`
+	Dir         string `json:"dir"` // its own, for local files
+	// Listen is the host to listen at.
+	Listen string `json:"listen"`
+	// CA, Cert and Key are PEM, for mutual TLS; empty: none.
+	CA   []byte `json:"ca,omitempty"`
+	Cert []byte `json:"cert,omitempty"`
+	Key  []byte `json:"key,omitempty"`
+}
+
+// ExecutorEnv is the variable that tells a program that it was started as an executor. Its
+// value is the version of this protocol.
+const (
+	ExecutorEnv      = "WEIR_EXECUTOR"
+	ExecutorProtocol = "1"
+)
+
+// ExecutorCommand is what an agent tells an executor.
+type ExecutorCommand struct {
+	// Coordinator is a new one, in the term.
+	Coordinator string `json:"coordinator,omitempty"`
+	Term        uint64 `json:"term,omitempty"`
+	// Wish is what is wanted of the job, for its coordinator; Savepoint where it goes, for
+	// WishSave and, with WishRun, for a job that goes on.
+	Wish      Wish   `json:"wish,omitempty"`
+	Savepoint string `json:"savepoint,omitempty"`
+	// Request numbers what wants an answer.
+	Request uint64 `json:"request,omitempty"`
+}
+
+// ExecutorEvent is what an executor tells its agent: lines of JSON on file descriptor 3.
+type ExecutorEvent struct {
+	// Ready: it listens.
+	Ready *ExecutorReady `json:"ready,omitempty"`
+	Job   *JobReport     `json:"job,omitempty"`
+	// Answer to the command with that number.
+	Request uint64 `json:"request,omitempty"`
+	Answer  string `json:"answer,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// ExecutorReady says where an executor listens.
+type ExecutorReady struct {
+	Data    string `json:"data"`
+	Control string `json:"control,omitempty"`
+}
+
+// Place is where a task of an attempt runs.
+type Place struct {
+	Task Task   `json:"task"`
+	Data string `json:"data"` // address of its executor's partitions
+}
+
+// Hello is the first message of an executor to its coordinator.
+type Hello struct {
+	Job   string
+	Alloc AllocID
+	Term  uint64
+	Slots int
+	Data  string
+	Zone  string
+	// Fingerprint is that of the graph which its program has built.
+	Fingerprint string
+}

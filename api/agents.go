@@ -1,0 +1,65 @@
+package api
+
+// What agents and the leader say to each other, on one stream that the agent opens to any
+// server: a server that does not lead says who does.
+
+// Report is what an agent tells the leader: when something has changed, and every so often.
+// Each holds all there is, so that one that is lost does no harm.
+type Report struct {
+	// Seq counts an agent's reports; the answer names it.
+	Seq      uint64
+	Node     Node
+	Draining bool
+	// Leaving says that the agent ends on purpose, after this.
+	Leaving bool
+	// Allocs are all executors that it has, and those that have ended of which the leader has
+	// not said yet that it knows.
+	Allocs []AllocStatus
+	// Answers are to requests in earlier Orders.
+	Answers []Answer
+}
+
+// Orders is what the leader tells an agent: all that it is to have. What is not in
+// it is to end.
+type Orders struct {
+	// Seq is that of the newest report that was read.
+	Seq uint64
+	// Leader is the address of another server that leads; nothing else counts then.
+	Leader string
+	// Lease is for how long the agent may go on, in microseconds from when it sent the report Seq.
+	Lease int64
+	// Index is the raft index that the orders were made at: of two the higher one counts.
+	Index  uint64
+	Allocs []Assignment
+	// Known are ended allocations that need not be reported any more.
+	Known []AllocID
+	// Drain is what is wanted of the agent.
+	Drain    bool
+	Requests []Request
+}
+
+// Assignment is an allocation with what its executor needs to know.
+type Assignment struct {
+	Alloc Alloc
+	Job   JobSpec
+	// Coordinator is where the job's coordinator is dialled, empty where nobody knows
+	// yet; Term is the coordinator's.
+	Coordinator string
+	Term        uint64
+	Wish        Wish
+	Savepoint   string
+}
+
+// Request is something that one executor is asked, such as a savepoint while the job goes on.
+type Request struct {
+	ID        uint64
+	Alloc     AllocID
+	Savepoint string
+}
+
+// Answer is what came of a Request.
+type Answer struct {
+	ID     uint64
+	Answer string
+	Error  string
+}

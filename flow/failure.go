@@ -96,8 +96,8 @@ func (f *Failure) Unwrap() error { return f.Cause }
 
 // FailureOf makes a failure of any error. An error that has a Failure in its
 // chain keeps that one's place, domain, retryability and stack, under the whole
-// error's text; any other becomes an internal failure, not retryable. FailureOf(nil)
-// is nil.
+// error's text; any other becomes an internal failure. Nobody has said of it whether a retry
+// may help, so one is tried, as often as the job's restart policy allows. FailureOf(nil) is nil.
 func FailureOf(err error) *Failure {
 	if err == nil {
 		return nil
@@ -114,5 +114,5 @@ func FailureOf(err error) *Failure {
 		}
 		return &g
 	}
-	return &Failure{Message: err.Error(), Cause: err}
+	return &Failure{Message: err.Error(), Cause: err, Retryable: true}
 }

@@ -48,7 +48,7 @@ func TestFailureOf(t *testing.T) {
 	if !errors.Is(w, io.ErrUnexpectedEOF) {
 		t.Error("errors.Is does not reach the cause")
 	}
-	if p := flow.FailureOf(io.EOF); p.Domain != flow.DomainInternal || p.Retryable || !errors.Is(p, io.EOF) {
+	if p := flow.FailureOf(io.EOF); p.Domain != flow.DomainInternal || !p.Retryable || !errors.Is(p, io.EOF) {
 		t.Errorf("plain error: %+v", p)
 	}
 }

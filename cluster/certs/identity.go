@@ -1,0 +1,248 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Files are where a process has its part of the cluster's trust. All three are needed.
+type Files struct{ CA, Cert, Key string }
+
+// Given reports whether any file is named.
+func (f Files) Given() bool { return f != Files{} }
+
+// Check refuses files that are named only in part.
+func (f Files) Check() error {
+	if !f.Given() || f.CA != "" && f.Cert != "" && f.Key != "" {
+		return nil
+	}
+	return errors.New("certs: a CA, a certificate and a key go together: name all three, or none")
+}
+
+// Options of an Identity.
+type Options struct {
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// Recheck is how often at most files are looked at; default 1 s.
+	Recheck time.Duration
+	// Reloaded is called after files were read again; with an error if they are of no use, and
+	// the old ones stay. It is called from handshakes and must not block.
+	Reloaded func(error)
+}
+
+// Identity is who a process is, and whom it trusts.
+type Identity struct {
+	files Files
+	fixed bool // made from PEM: there are no files to look at
+	opts  Options
+	mu    struct {
+		sync.Mutex
+		trust   *trust
+		looked  time.Time
+		changed [3]stamp
+	}
+}
+
+// trust is what was read at one time.
+type trust struct {
+	roots *x509.CertPool
+	own   tls.Certificate
+	role  Role
+}
+
+type stamp struct {
+	mod  time.Time
+	size int64
+}
+
+// Load reads the files and checks that they belong together.
+func Load(files Files, o Options) (*Identity, error) {
+	if files.CA == "" || files.Cert == "" || files.Key == "" {
+		return nil, errors.New("certs: name the files of a CA, a certificate and a key")
+	}
+	id := newIdentity(files, o)
+	id.mu.changed = id.stamps()
+	t, err := id.read()
+	if err != nil {
+		return nil, err
+	}
+	id.mu.trust, id.mu.looked = t, id.opts.Now()
+	return id, nil
+}
+
+// FromPEM is an identity that was handed over and does not change, such as an executor's.
+func FromPEM(ca, cert, key []byte, o Options) (*Identity, error) {
+	id := newIdentity(Files{"the CA", "the certificate", "the key"}, o)
+	id.fixed = true
+	t, err := id.parse(ca, cert, key)
+	if err != nil {
+		return nil, err
+	}
+	id.mu.trust = t
+	return id, nil
+}
+
+func newIdentity(files Files, o Options) *Identity {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Recheck <= 0 {
+		o.Recheck = time.Second
+	}
+	if o.Reloaded == nil {
+		o.Reloaded = func(error) {}
+	}
+	return &Identity{files: files, opts: o}
+}
+
+// Role is the own one.
+func (id *Identity) Role() Role { return id.now().role }
+
+// Expires is when the own certificate does.
+func (id *Identity) Expires() time.Time { return id.now().own.Leaf.NotAfter }
+
+// ServerConfig is for a listener that lets in peers of the roles.
+func (id *Identity) ServerConfig(allowed ...Role) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true, // each connection is checked by the files as they are
+		ClientAuth:             tls.RequireAnyClientCert,
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &id.now().own, nil },
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			return id.verify(cs, x509.ExtKeyUsageClientAuth, allowed)
+		},
+	}
+}
+
+// ClientConfig is for dialling peers of the roles.
+func (id *Identity) ClientConfig(allowed ...Role) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		// The library would compare host names, which say nothing here; verify checks all
+		// the rest.
+		InsecureSkipVerify:   true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &id.now().own, nil },
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			return id.verify(cs, x509.ExtKeyUsageServerAuth, allowed)
+		},
+	}
+}
+
+// PeerOf is the role and name in a peer's certificate, on a connection that was let in.
+func PeerOf(cs *tls.ConnectionState) (Role, string, error) {
+	if cs == nil || len(cs.PeerCertificates) == 0 {
+		return "", "", errors.New("certs: the peer has shown no certificate")
+	}
+	role, err := RoleOf(cs.PeerCertificates[0])
+	return role, cs.PeerCertificates[0].Subject.CommonName, err
+}
+
+func (id *Identity) verify(cs tls.ConnectionState, usage x509.ExtKeyUsage, allowed []Role) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("certs: the peer has shown no certificate")
+	}
+	leaf := cs.PeerCertificates[0]
+	intermediates := x509.NewCertPool()
+	for _, c := range cs.PeerCertificates[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: id.now().roots, Intermediates: intermediates,
+		CurrentTime: id.opts.Now(), KeyUsages: []x509.ExtKeyUsage{usage}})
+	if err != nil {
+		return fmt.Errorf("certs: the certificate of %q: %w", leaf.Subject.CommonName, err)
+	}
+	role, err := RoleOf(leaf)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(allowed, role) {
+		return fmt.Errorf("certs: %q has the role %s, and %s is wanted", leaf.Subject.CommonName, role, either(allowed))
+	}
+	return nil
+}
+
+func either(roles []Role) string {
+	names := make([]string, len(roles))
+	for i, r := range roles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, " or ")
+}
+
+// now is what counts at this moment: files that have changed are read again.
+func (id *Identity) now() *trust {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	at := id.opts.Now()
+	if id.fixed || at.Sub(id.mu.looked) < id.opts.Recheck {
+		return id.mu.trust
+	}
+	id.mu.looked = at
+	changed := id.stamps()
+	if changed == id.mu.changed {
+		return id.mu.trust
+	}
+	t, err := id.read()
+	if err == nil {
+		// A pair that is half replaced is looked at again.
+		id.mu.trust, id.mu.changed = t, changed
+	}
+	id.opts.Reloaded(err)
+	return id.mu.trust
+}
+
+func (id *Identity) stamps() (all [3]stamp) {
+	if id.fixed {
+		return all
+	}
+	for i, name := range []string{id.files.CA, id.files.Cert, id.files.Key} {
+		if info, err := os.Stat(name); err == nil {
+			all[i] = stamp{info.ModTime(), info.Size()}
+		}
+	}
+	return all
+}
+
+func (id *Identity) read() (*trust, error) {
+	if info, err := os.Stat(id.files.Key); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("certs: the key %s can be read by others (mode %04o): chmod 600 it", id.files.Key, info.Mode().Perm())
+	}
+	var parts [3][]byte
+	for i, name := range []string{id.files.CA, id.files.Cert, id.files.Key} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("certs: %w", err)
+		}
+		parts[i] = data
+	}
+	return id.parse(parts[0], parts[1], parts[2])
+}
+
+func (id *Identity) parse(ca, cert, key []byte) (*trust, error) {
+	t := &trust{roots: x509.NewCertPool()}
+	roots, err := parseCertificates(id.files.CA, ca)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range roots {
+		t.roots.AddCert(c)
+	}
+	if t.own, err = tls.X509KeyPair(cert, key); err != nil {
+		return nil, fmt.Errorf("certs: %s and %s: %w", id.files.Cert, id.files.Key, err)
+	}
+	if t.role, err = RoleOf(t.own.Leaf); err != nil {
+		return nil, err
+	}
+	_, err = t.own.Leaf.Verify(x509.VerifyOptions{Roots: t.roots, CurrentTime: id.opts.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		return nil, fmt.Errorf("certs: %s by the CA in %s: %w", id.files.Cert, id.files.CA, err)
+	}
+	return t, nil
+}

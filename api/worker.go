@@ -185,7 +185,7 @@ type Failure struct {
 	Stack     string
 	// Cause is the error itself, for a scheduler in the same process. It does not
 	// travel.
-	Cause error
+	Cause error `msgpack:"-"`
 }
 
 // Prepared is what one operator's subtask has prepared for an epoch. An Ack holds

@@ -227,6 +227,7 @@ type Place struct {
 type Hello struct {
 	Job   string
 	Alloc AllocID
+	Node  NodeID
 	Term  uint64
 	Slots int
 	Data  string

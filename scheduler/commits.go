@@ -90,6 +90,9 @@ func (c *committers) run() {
 	c.ctx, c.cancel = context.WithCancel(a.ctx)
 	defer c.cancel()
 	r, err := c.restore()
+	if err == nil && !r.final && c.s.opt.Await != nil {
+		err = c.s.opt.Await(c.ctx)
+	}
 	a.post(func() { a.restored(r, err) })
 	for {
 		c.mu.Lock()

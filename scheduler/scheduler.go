@@ -58,6 +58,10 @@ type Options struct {
 	// Graph and Engine go into manifests: the graph's stable form, and the release.
 	Graph  []byte
 	Engine string
+	// Await, where set, waits until an attempt can be deployed: until there are slots, say.
+	// It is called beside the loop, when the attempt was restored; an error ends the
+	// attempt, and ctx ends when the job is cancelled.
+	Await func(ctx context.Context) error
 	// Patience is how long a commit that fails because of something outside is tried
 	// before the attempt fails. Default 10 s.
 	Patience time.Duration

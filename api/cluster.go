@@ -115,6 +115,9 @@ type Alloc struct {
 	// Term counts up with each new coordinator of the job: who has heard of a higher
 	// one refuses a lower.
 	Term uint64 `json:"term"`
+	// Try is how many of the job's executors had failed in a row when it was started: who
+	// starts the next one waits the longer for it, and in the end gives up.
+	Try int `json:"try,omitempty"`
 	// Stop asks the agent to end it.
 	Stop bool `json:"stop,omitempty"`
 }

@@ -1,5 +1,7 @@
-// Package node puts a process together: here, a scheduler and a worker that talk
-// by calls. It is the same scheduler and the same worker as in a cluster.
+// Package node puts a process together out of a scheduler, workers, and what joins
+// them. An [Embedded] is a job in one process: the two talk by calls. A [Coordinator] is
+// the process of a job that has the scheduler, and may have a worker; an [Executor] has a
+// worker only and dials it. Scheduler and worker are the same in all of them.
 //
 // A job with a state location keeps there what it needs to go on another time:
 //
@@ -7,12 +9,14 @@
 //	STATE/local/JOB/…  files of the running tasks; removed at the start and the end
 //
 // The working files of a job whose state is not in a directory are in one for
-// temporary files.
+// temporary files; those of an executor in a directory of its own.
 //
 // Invariants:
 //
 //  1. Run returns when everything that it has started is gone, and its files too.
-//  2. Two processes do not run one job in one directory: the second is refused.
+//  2. Two embedded processes do not run one job in one directory: the second is refused.
+//     Coordinators do not refuse each other: the newer one's claim ends the older one's
+//     commits.
 package node
 
 import (
@@ -20,9 +24,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
@@ -96,15 +100,9 @@ func (o *Options) EnsureDefaults() {
 
 // Embedded is a job in this process.
 type Embedded struct {
+	*Steering
 	opt  Options
 	plan *graph.Plan
-
-	mu struct {
-		sync.Mutex
-		scheduler *scheduler.Scheduler         // once Run has made it
-		wishes    []func(*scheduler.Scheduler) // from before that
-	}
-	made chan struct{} // closed with mu.scheduler
 }
 
 // NewEmbedded makes a job that Run runs. It does no I/O.
@@ -113,36 +111,29 @@ func NewEmbedded(plan *graph.Plan, opt Options) (*Embedded, error) {
 	if err := opt.State.Validate(); err != nil {
 		return nil, err
 	}
-	return &Embedded{opt: opt, plan: plan, made: make(chan struct{})}, nil
+	return &Embedded{Steering: newSteering(), opt: opt, plan: plan}, nil
 }
 
 // Run opens the job's state, where it has one, and runs the job to its end; see
 // scheduler.Scheduler.Run.
 func (e *Embedded) Run(ctx context.Context) (err error) {
-	d, err := openState(ctx, e.opt)
+	d, err := openState(ctx, e.opt, whole)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if cerr := d.close(); cerr != nil {
-			e.opt.Log.Warn("closing the job's state", "err", cerr)
-		}
-	}()
-	s, err := e.scheduler(d)
+	defer d.closeOr(e.opt.Log)
+	o, err := d.scheduling(e.plan)
 	if err != nil {
 		return err
 	}
+	s, err := scheduler.New(o)
+	if err != nil {
+		return err
+	}
+	e.begin(s)
 	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	wo := worker.Options{
-		Plan: e.plan, Scheduler: s, BatchSize: e.opt.BatchSize, Credit: e.opt.Credit,
-		Registry: e.opt.Registry, Log: e.opt.Log, Now: e.opt.Now, Seed: e.opt.Seed,
-		State: d.open, Staging: d.staging, AlignTimeout: e.opt.AlignTimeout, Hashes: e.opt.Hashes,
-	}
-	if d.job != nil {
-		wo.Storage = worker.Stored(d.job)
-	}
-	w := worker.New(wctx, wo)
+	w := worker.New(wctx, d.working(e.plan, s))
 	err = s.Run(ctx, w)
 	cancel()
 	w.Wait()
@@ -152,64 +143,31 @@ func (e *Embedded) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// scheduler makes the scheduler, and tells it what was wished for before.
-func (e *Embedded) scheduler(d *durable) (*scheduler.Scheduler, error) {
+// scheduling is what a scheduler needs to run the job.
+func (d *durable) scheduling(plan *graph.Plan) (scheduler.Options, error) {
 	o := scheduler.Options{
-		Job: d.id, Plan: e.plan, Log: e.opt.Log, Now: e.opt.Now, Listener: e.opt.Listener, Restart: e.opt.Restart,
-		Epochs:  checkpoint.Options{Interval: e.opt.Interval, Timeout: e.opt.EpochTimeout},
-		Staging: d.staging, From: d.from, Fresh: e.opt.State.Fresh, AllowDroppedState: e.opt.State.AllowDropped,
-		Audit: e.opt.Audit, Engine: release(),
+		Job: d.id, Plan: plan, Log: d.opt.Log, Now: d.opt.Now, Listener: d.opt.Listener, Restart: d.opt.Restart,
+		Epochs:  checkpoint.Options{Interval: d.opt.Interval, Timeout: d.opt.EpochTimeout},
+		Staging: d.staging, From: d.from, Fresh: d.opt.State.Fresh, AllowDroppedState: d.opt.State.AllowDropped,
+		Audit: d.opt.Audit, Engine: release(),
 	}
+	var err error
 	if d.job != nil {
 		o.Storage = kept{d.job}
-		var err error
-		if o.Graph, err = graph.Marshal(e.plan.Graph); err != nil {
-			return nil, err
-		}
+		o.Graph, err = graph.Marshal(plan.Graph)
 	}
-	s, err := scheduler.New(o)
-	if err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, wish := range e.mu.wishes {
-		wish(s)
-	}
-	e.mu.scheduler, e.mu.wishes = s, nil
-	close(e.made)
-	return s, nil
+	return o, err
 }
 
-// tell has the scheduler do something, now or as soon as it is there. f does not block.
-func (e *Embedded) tell(f func(*scheduler.Scheduler)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.mu.scheduler == nil {
-		e.mu.wishes = append(e.mu.wishes, f)
-		return
+// working is what a worker needs to run the job's tasks.
+func (d *durable) working(plan *graph.Plan, s api.Scheduler) worker.Options {
+	o := worker.Options{
+		Plan: plan, Scheduler: s, BatchSize: d.opt.BatchSize, Credit: d.opt.Credit,
+		Registry: d.opt.Registry, Log: d.opt.Log, Now: d.opt.Now, Seed: d.opt.Seed,
+		State: d.open, Staging: d.staging, AlignTimeout: d.opt.AlignTimeout, Hashes: d.opt.Hashes,
 	}
-	f(e.mu.scheduler)
-}
-
-// Stop ends the sources; what was accepted is finished and committed.
-func (e *Embedded) Stop() { e.tell((*scheduler.Scheduler).Stop) }
-
-// Suspend ends the job so that it can go on another time; see
-// scheduler.Scheduler.Suspend.
-func (e *Embedded) Suspend(savepoint string) {
-	e.tell(func(s *scheduler.Scheduler) { s.Suspend(savepoint) })
-}
-
-// Savepoint copies a savepoint of the running job to dest. It waits for the job to run.
-func (e *Embedded) Savepoint(ctx context.Context, dest string) (flow.Epoch, error) {
-	select {
-	case <-e.made:
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	if d.job != nil {
+		o.Storage = worker.Stored(d.job)
 	}
-	e.mu.Lock()
-	s := e.mu.scheduler
-	e.mu.Unlock()
-	return s.Savepoint(ctx, dest)
+	return o
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 
@@ -41,6 +42,15 @@ func (s *scratch) job() (*store.Job, error) {
 	d.scratch.job = j
 	return j, nil
 }
+
+// apart is the staging of a job that keeps nothing and has several processes.
+type apart struct{}
+
+var errApart = errors.New("a sink that stages files needs a place that all processes of the job reach: give the job a state location")
+
+func (apart) Create(context.Context, string) (operator.StagedWriter, error) { return nil, errApart }
+
+func (apart) Open(context.Context, checkpoint.File) (io.ReadCloser, error) { return nil, errApart }
 
 // Create begins a file.
 func (s *scratch) Create(ctx context.Context, name string) (operator.StagedWriter, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -49,6 +50,10 @@ type State struct {
 	// Backend is where the state of running tasks is. Default LSM where Location is
 	// set, otherwise Memory.
 	Backend Backend
+	// Work is a directory for the working files, which is this process's alone. It is
+	// removed with what is in it, at the start and at the end. Default: one that the
+	// location and the job determine.
+	Work string
 	// Memory is how many bytes the backend may use for all tasks. Default 1 GiB. Memory
 	// as a backend knows no bound.
 	Memory int64
@@ -117,8 +122,17 @@ func (inMemory) open(_ string, maxParallelism int, groups flow.KeyGroupRange) (s
 }
 func (inMemory) close() error { return nil }
 
+// part says how a process takes part in a job.
+type part uint8
+
+const (
+	whole       part = iota // alone
+	coordinates             // with the scheduler, beside others
+	executes                // without
+)
+
 // openState opens what the job has, and makes room for what it will have.
-func openState(ctx context.Context, opt Options) (d *durable, err error) {
+func openState(ctx context.Context, opt Options, as part) (d *durable, err error) {
 	if err := opt.State.Validate(); err != nil {
 		return nil, err
 	}
@@ -130,17 +144,21 @@ func openState(ctx context.Context, opt Options) (d *durable, err error) {
 		}
 	}()
 	if opt.State.durable() {
-		if err := d.openJob(ctx); err != nil {
+		if err := d.openJob(ctx, as); err != nil {
 			return d, err
 		}
+	} else if as != whole {
+		d.staging = func(flow.Attempt) operator.Staging { return apart{} }
 	} else {
 		d.staging = func(at flow.Attempt) operator.Staging { return &scratch{d: d, at: at} }
 	}
 	return d, d.openBackend()
 }
 
-// openJob opens the job's storage, and takes the job for this process.
-func (d *durable) openJob(ctx context.Context) error {
+// openJob opens the job's storage, and takes the job for this process if it runs the
+// scheduler. What keeps two coordinators apart is the claim that the scheduler makes: one
+// that is cut off from its cluster may hold a lock for as long as it likes.
+func (d *durable) openJob(ctx context.Context, as part) error {
 	o := d.opt.State
 	st, err := store.Open(ctx, o.Location)
 	if err != nil {
@@ -149,17 +167,22 @@ func (d *durable) openJob(ctx context.Context) error {
 	d.closers = append(d.closers, st.Close)
 	d.job = store.OpenJob(st, d.opt.Job, store.JobOptions{Retain: o.Retain, Log: d.opt.Log})
 	d.closers = append(d.closers, d.job.Close)
-	lock, err := d.job.Lock()
-	if err != nil {
-		return err
+	d.staging = worker.Staged(d.job)
+	if as == executes {
+		return nil
 	}
-	d.closers = append(d.closers, lock.Close)
+	if as == whole {
+		lock, err := d.job.Lock()
+		if err != nil {
+			return err
+		}
+		d.closers = append(d.closers, lock.Close)
+	}
 	word, err := d.job.Identity(ctx)
 	if err != nil {
 		return err
 	}
 	d.id = d.opt.Job + "-" + flow.JobID(word)
-	d.staging = worker.Staged(d.job)
 	if o.From == "" {
 		return nil
 	}
@@ -178,15 +201,19 @@ func (d *durable) workDir() (string, error) {
 		return d.work, nil
 	}
 	local, isDir := localDir(d.opt.State.Location)
-	if !isDir {
+	if d.opt.State.Work == "" && !isDir {
 		dir, err := os.MkdirTemp("", "weir-work-")
 		if err != nil {
 			return "", fmt.Errorf("making a directory for working files: %w", err)
 		}
 		d.work = dir
 	} else {
-		d.work = filepath.Join(local, "local", url.PathEscape(string(d.opt.Job)))
-		// What is there is of a process that was killed: the lock says that it is gone.
+		d.work = d.opt.State.Work
+		if d.work == "" {
+			d.work = filepath.Join(local, "local", url.PathEscape(string(d.opt.Job)))
+		}
+		// What is there is of a process that was killed: the lock says that it is gone, or
+		// nobody else ever had the directory.
 		if err := os.RemoveAll(d.work); err != nil {
 			return "", fmt.Errorf("removing the working files of an earlier run: %w", err)
 		}
@@ -224,6 +251,13 @@ func (d *durable) close() error {
 	}
 	d.closers = nil
 	return errors.Join(errs...)
+}
+
+// closeOr closes, and logs what goes wrong with that.
+func (d *durable) closeOr(log *slog.Logger) {
+	if err := d.close(); err != nil {
+		log.Warn("closing the job's state", "err", err)
+	}
 }
 
 // kept is a job's storage as the scheduler sees it.

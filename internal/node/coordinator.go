@@ -1,0 +1,181 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/api/rpc"
+	"github.com/weirflow/weir/checkpoint/store"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/runtime/worker"
+	"github.com/weirflow/weir/scheduler"
+	"github.com/weirflow/weir/scheduler/fleet"
+)
+
+// Coordinator is the process of a job that runs its scheduler. Executors dial it; where
+// it has slots it runs tasks too.
+//
+//	scheduler ─► fleet ─┬─► worker, here
+//	                    └─► rpc.Executor ═══► executor processes
+type Coordinator struct {
+	*Steering
+	opt    Options
+	member Member
+	plan   *graph.Plan
+	report *reporter
+}
+
+// NewCoordinator makes the coordinator of a job that Run runs. report is told what is new
+// of the job; it must not block. It does no I/O.
+func NewCoordinator(plan *graph.Plan, opt Options, m Member, report func(api.JobReport)) (*Coordinator, error) {
+	opt, err := distributed(plan, opt, &m)
+	if err != nil {
+		return nil, err
+	}
+	return &Coordinator{Steering: newSteering(), opt: opt, member: m, plan: plan, report: newReporter(slots(plan), report)}, nil
+}
+
+// distributed fills options and member of a process of a job with several.
+func distributed(plan *graph.Plan, opt Options, m *Member) (_ Options, err error) {
+	m.ensureDefaults()
+	if err := m.validate(); err != nil {
+		return opt, err
+	}
+	if m.Hello.Fingerprint, err = Fingerprint(plan); err != nil {
+		return opt, err
+	}
+	soon := opt.Restart == nil && opt.State.durable()
+	opt.EnsureDefaults()
+	if soon {
+		opt.Restart = restartSoon(opt.Seed, opt.Now)
+	}
+	opt.State.Work = workDirOf(m)
+	return opt, opt.State.Validate()
+}
+
+// Run claims the job and runs it to its end; see scheduler.Scheduler.Run. Executors are
+// told when the job has ended; they are not when ctx has, or when another coordinator
+// has taken over: then the job goes on there.
+func (c *Coordinator) Run(ctx context.Context) error {
+	// When ctx ends the job is cancelled here, which is nobody's wish and not to be told.
+	parent := ctx
+	ctx, leave := context.WithCancelCause(context.WithoutCancel(parent))
+	defer leave(nil)
+	defer context.AfterFunc(parent, func() {
+		c.report.mute()
+		leave(context.Cause(parent))
+	})()
+	d, err := openState(ctx, c.opt, coordinates)
+	if err != nil {
+		return err
+	}
+	defer d.closeOr(c.opt.Log)
+	x, err := newExchange(&c.member)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	c.member.Hello.Data = x.addr
+	f := fleet.New(fleet.Options{Waiting: c.report.waits, Log: c.opt.Log})
+	s, err := c.scheduler(d, f)
+	if err != nil {
+		return err
+	}
+	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var w *worker.Worker
+	if c.member.Hello.Slots > 0 {
+		to := &relay{}
+		w = x.worker(wctx, d, c.plan, to)
+		_, to.Scheduler = f.Join(w, c.member.Hello)
+	}
+	server, serving, err := c.serve(f)
+	if err != nil {
+		return err
+	}
+	c.begin(s)
+	err = s.Run(ctx, f)
+	if ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
+		server.Over(ending(err))
+	}
+	server.Close()
+	serr := <-serving
+	cancel()
+	if w != nil {
+		w.Wait()
+	}
+	switch {
+	case errors.Is(err, scheduler.ErrCancelled) && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		return serr
+	}
+	return err
+}
+
+// ending says how a job has ended.
+func ending(err error) string {
+	switch {
+	case err == nil:
+		return "it has finished"
+	case errors.Is(err, scheduler.ErrStopped):
+		return "it was stopped"
+	case errors.Is(err, scheduler.ErrCancelled):
+		return "it was cancelled"
+	}
+	return "it has failed: " + err.Error()
+}
+
+func (c *Coordinator) scheduler(d *durable, f *fleet.Fleet) (*scheduler.Scheduler, error) {
+	o, err := d.scheduling(c.plan)
+	if err != nil {
+		return nil, err
+	}
+	o.Listener = c.report.listen(o.Listener)
+	need := slots(c.plan)
+	o.Await = func(ctx context.Context) error { return f.Await(ctx, need) }
+	s, err := scheduler.New(o)
+	if err != nil {
+		return nil, err
+	}
+	f.Report(s)
+	return s, nil
+}
+
+// serve takes executors into the fleet, until the server is closed.
+func (c *Coordinator) serve(f *fleet.Fleet) (*rpc.Server, <-chan error, error) {
+	h := c.member.Hello
+	l, err := c.member.listen()
+	if err != nil {
+		return nil, nil, err
+	}
+	var ids sync.Map // *rpc.Executor to fleet.ID
+	server := rpc.NewServer(rpc.ServerOptions{
+		Options: c.member.RPC, TLS: c.member.ServerTLS,
+		Identity: rpc.Identity{Job: h.Job, Term: h.Term, Fingerprint: h.Fingerprint},
+		Join: func(e *rpc.Executor) (api.Scheduler, error) {
+			if e.Hello.Alloc == h.Alloc {
+				return nil, fmt.Errorf("%w: %s is the coordinator's own name", rpc.ErrRefused, h.Alloc)
+			}
+			id, s := f.Join(e, e.Hello)
+			ids.Store(e, id)
+			return s, nil
+		},
+		Left: func(e *rpc.Executor, why error) {
+			if id, ok := ids.LoadAndDelete(e); ok {
+				f.Leave(id.(fleet.ID), why)
+			}
+		},
+	})
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(l) }()
+	c.member.Ready(api.ExecutorReady{Data: h.Data, Control: l.Addr().String()})
+	return server, serving, nil
+}
+
+// relay is a scheduler that is named after those who report to it were made, and before
+// they have something to report.
+type relay struct{ api.Scheduler }

@@ -31,6 +31,10 @@ type Router[T any] struct {
 	hashes  []flow.Hash
 	// for rebalance
 	next int
+	// for broadcast: the senders for which batches are encoded once, see routeShared
+	shared []int
+	// faulty are the senders that can fail without being called.
+	faulty []Faulty
 }
 
 // RouterOptions configure a Router; the zero value works.
@@ -62,8 +66,14 @@ func (o *RouterOptions[T]) EnsureDefaults() {
 
 func newRouter[T any](ctx context.Context, senders []Sender[T], opt RouterOptions[T]) *Router[T] {
 	opt.EnsureDefaults()
-	return &Router[T]{ctx: ctx, opt: opt, senders: senders, bufs: make([]*flow.Batch[T], len(senders)),
+	r := &Router[T]{ctx: ctx, opt: opt, senders: senders, bufs: make([]*flow.Batch[T], len(senders)),
 		sent: make([]Count, len(senders))}
+	for _, s := range senders {
+		if f, ok := s.(Faulty); ok {
+			r.faulty = append(r.faulty, f)
+		}
+	}
+	return r
 }
 
 // NewForward writes to the one partition of the consumer with the same subtask
@@ -77,8 +87,9 @@ func NewForward[T any](ctx context.Context, sender Sender[T], opt RouterOptions[
 // NewBroadcast writes everything to all partitions.
 func NewBroadcast[T any](ctx context.Context, senders []Sender[T], opt RouterOptions[T]) *Router[T] {
 	r := newRouter(ctx, senders, opt)
+	own := r.share()
 	r.route = func(b *flow.Batch[T]) error {
-		for i := range r.senders {
+		for _, i := range own {
 			if err := r.copyTo(i, b, 0, len(b.Values)); err != nil {
 				return err
 			}
@@ -283,6 +294,9 @@ func (r *Router[T]) buffer(i int) *flow.Batch[T] {
 
 // send sends the buffer of sender i, and waits for credit if it has none.
 func (r *Router[T]) send(i int) error {
+	if r.isShared(i) {
+		return r.sendShared()
+	}
 	buf, bytes, err := r.take(i)
 	if err != nil {
 		return err
@@ -292,6 +306,9 @@ func (r *Router[T]) send(i int) error {
 
 // push is send that does not wait.
 func (r *Router[T]) push(i int) error {
+	if r.isShared(i) {
+		return r.pushShared()
+	}
 	buf, bytes, err := r.take(i)
 	if err != nil {
 		return err
@@ -321,8 +338,13 @@ func (r *Router[T]) Counts(dst []Count) []Count { return append(dst, r.sent...) 
 // Flush sends what is collected for partitions that have credit. It does not
 // block: a task that waits for credit stays within reach of its mail.
 func (r *Router[T]) Flush() error {
+	for _, f := range r.faulty {
+		if err := f.Fault(); err != nil {
+			return err
+		}
+	}
 	for i, buf := range r.bufs {
-		if buf != nil && len(buf.Values) > 0 && r.senders[i].Available() {
+		if buf != nil && len(buf.Values) > 0 && r.senders[i].Available() && (!r.isShared(i) || r.sharedAvailable()) {
 			if err := r.send(i); err != nil {
 				return err
 			}

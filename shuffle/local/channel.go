@@ -26,6 +26,9 @@ type channel[T any] struct {
 	starved bool // the producer found no credit and wants to be notified
 	notify  func()
 	credit  *sync.Cond
+	// taken and gone are called without the lock where a transport feeds the channel:
+	// see shuffle.Inlet.
+	taken, gone func()
 }
 
 type item[T any] struct {
@@ -190,4 +193,29 @@ func (c *channel[T]) Notify(f func()) {
 	c.gate.mu.Lock()
 	c.notify = f
 	c.gate.mu.Unlock()
+}
+
+// Watch sets what is called when a batch's bytes are free again, and when the gate is
+// closed.
+func (c *channel[T]) Watch(taken, closed func()) {
+	c.gate.mu.Lock()
+	c.taken, c.gone = taken, closed
+	c.gate.mu.Unlock()
+}
+
+// Fail makes the gate's Next return err, the first one that is told.
+func (c *channel[T]) Fail(err error) {
+	g := c.gate
+	g.mu.Lock()
+	if g.mu.closed || g.mu.err != nil {
+		g.mu.Unlock()
+		return
+	}
+	g.mu.err = err
+	g.readable.Add(1) // for good: Next has something to tell
+	notify := g.mu.notify
+	g.mu.Unlock()
+	if notify != nil {
+		notify()
+	}
 }

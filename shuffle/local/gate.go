@@ -65,6 +65,7 @@ type Gate[T any] struct {
 		notify func()
 		// arrived are barriers that are queued and have not been told of.
 		arrived []shuffle.Arrival
+		err     error // why a channel will bring nothing more
 		closed  bool
 	}
 }
@@ -118,12 +119,13 @@ func (g *Gate[T]) Next() (shuffle.Event, bool, error) {
 	g.mu.Lock()
 	starved := g.giveBackLocked()
 	c := g.nextLocked()
-	if c == nil {
+	if c == nil || g.mu.err != nil {
+		err := g.mu.err
 		g.mu.Unlock()
 		if starved != nil {
 			starved()
 		}
-		return shuffle.Event{}, false, nil
+		return shuffle.Event{}, false, err
 	}
 	it := c.queue.pop()
 	if c.queue.len() > 0 {
@@ -220,6 +222,7 @@ func (g *Gate[T]) giveBackLocked() (notify func()) {
 		c.free = append(c.free, g.taken)
 	}
 	g.taken, g.takenFrom = nil, nil
+	notify = c.taken
 	before := c.used.Load()
 	after := before - int64(g.takenSize)
 	c.used.Store(after)
@@ -278,8 +281,13 @@ func (g *Gate[T]) Queued() int {
 func (g *Gate[T]) Close() {
 	g.mu.Lock()
 	g.mu.closed = true
+	g.mu.err = nil
 	var notify []func()
 	for _, c := range g.channels {
+		if c.gone != nil {
+			notify = append(notify, c.gone)
+			c.gone = nil
+		}
 		c.queue = queue[T]{}
 		c.free = nil
 		c.listed, c.starved = false, false

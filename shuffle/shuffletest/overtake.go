@@ -43,7 +43,12 @@ func pushed(t *testing.T, make Transport) {
 	c.drain()
 	eventually(t, "the credit is back", s[0].Available)
 	g.Close()
-	if err := s[0].Push(fill(s[0], 0, 3, 1), 1); !errors.Is(err, shuffle.ErrClosed) {
+	var err error
+	eventually(t, "a push meets the closed gate", func() bool {
+		err = s[0].Push(fill(s[0], 0, 3, 1), 1)
+		return err != nil
+	})
+	if !errors.Is(err, shuffle.ErrClosed) {
 		t.Fatal(err)
 	}
 }

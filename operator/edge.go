@@ -10,6 +10,7 @@ import (
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/shuffle/local"
+	"github.com/weirflow/weir/shuffle/wire"
 )
 
 // Edge makes the typed ends of exchanges for whoever does not know the type. It
@@ -31,6 +32,12 @@ type Edge interface {
 	// for a forward exchange the one of the same subtask. The result is a
 	// Receiver of the type as well.
 	NewWriter(ctx context.Context, x graph.Exchange, senders []any, opt EdgeOptions) (shuffle.Writer, error)
+	// NewRemoteSender makes a sender for a consumer in another process, whose endpoint is
+	// at peer: one of NewWriter's senders. It is to be closed when its task has ended.
+	NewRemoteSender(e *wire.Endpoint, peer string, id wire.PartitionID, opt EdgeOptions) (RemoteSender, error)
+	// AttachRemote makes what a producer in another process sends go to sender, one of
+	// NewGate's. detach ends that.
+	AttachRemote(e *wire.Endpoint, id wire.PartitionID, sender any, opt EdgeOptions) (detach func(), err error)
 }
 
 // EdgeOptions configure an exchange; the zero value works.

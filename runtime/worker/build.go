@@ -24,6 +24,7 @@ type builder struct {
 	restored flow.Epoch
 	ends     map[endID]end
 	tasks    []*task.Task
+	remote   remote
 }
 
 // endID is the consuming end of an edge at one subtask.
@@ -43,6 +44,7 @@ func (b *builder) build(d *api.Deploy) error {
 	if n := len(d.Restore); n > 0 && n != len(d.Tasks) {
 		return fmt.Errorf("%d tasks are to be restored from %d snapshots", len(d.Tasks), n)
 	}
+	b.remote.places(d)
 	chains := make([]*graph.Chain, len(d.Tasks))
 	for i, m := range d.Tasks {
 		c := b.w.opt.Plan.Chain(flow.ChainID(m.Chain))
@@ -97,7 +99,7 @@ func (b *builder) end(in graph.ChainInput, subtask, n int) error {
 		return err
 	}
 	b.ends[endID{in.Edge, subtask}] = end{g, senders}
-	return nil
+	return b.attach(e, in, subtask, senders, opt)
 }
 
 func (b *builder) options(subtask int) operator.EdgeOptions {
@@ -183,13 +185,22 @@ func (b *builder) writer(ctx context.Context, out graph.ChainOutput, subtask int
 	if err != nil {
 		return nil, err
 	}
-	var senders []any
+	first, after, producer := 0, b.w.opt.Plan.Chain(out.ToChain).Parallelism, subtask
 	if out.Exchange.Kind == graph.Forward {
-		senders = []any{b.ends[endID{out.Edge, subtask}].senders[0]}
-	} else {
-		for s := range b.w.opt.Plan.Chain(out.ToChain).Parallelism {
-			senders = append(senders, b.ends[endID{out.Edge, s}].senders[subtask])
+		first, after, producer = subtask, subtask+1, 0
+	}
+	var senders []any
+	for s := first; s < after; s++ {
+		to := flow.TaskID{Chain: out.ToChain, Subtask: s}
+		if b.remote.here(to) {
+			senders = append(senders, b.ends[endID{out.Edge, s}].senders[producer])
+			continue
 		}
+		r, err := b.remoteSender(e, out, subtask, to)
+		if err != nil {
+			return nil, err
+		}
+		senders = append(senders, r)
 	}
 	return e.NewWriter(ctx, out.Exchange, senders, b.options(subtask))
 }
@@ -202,4 +213,5 @@ func (b *builder) abandon() {
 	for _, e := range b.ends {
 		e.gate.Close()
 	}
+	b.remote.end()
 }

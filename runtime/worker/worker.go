@@ -29,6 +29,7 @@ import (
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/runtime/task"
+	"github.com/weirflow/weir/shuffle/wire"
 	"github.com/weirflow/weir/state"
 )
 
@@ -52,7 +53,10 @@ type Options struct {
 	BatchSize int
 	// Credit is the number of bytes that each partition may hold. Default
 	// shuffle.DefaultCredit.
-	Credit   int
+	Credit int
+	// Endpoint is what tasks exchange records over with tasks in other processes. Nil: all
+	// tasks of an attempt run here.
+	Endpoint *wire.Endpoint
 	Registry *obs.Registry
 	Log      *slog.Logger
 	Now      func() flow.Time
@@ -73,6 +77,7 @@ type Worker struct {
 		tasks   map[flow.TaskID]*task.Task
 		order   []*task.Task
 		living  int // tasks that have not ended
+		remote  remote
 	}
 }
 
@@ -110,7 +115,7 @@ func (w *Worker) Deploy(m *api.Deploy) error {
 		return fmt.Errorf("deploy: %w", err)
 	}
 	w.mu.attempt, w.mu.tasks, w.mu.order = b.attempt, map[flow.TaskID]*task.Task{}, b.tasks
-	w.mu.living = len(b.tasks)
+	w.mu.living, w.mu.remote = len(b.tasks), b.remote
 	for _, t := range b.tasks {
 		w.mu.tasks[t.ID()] = t
 	}
@@ -126,7 +131,12 @@ func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	err := t.Run()
 	w.mu.Lock()
 	w.mu.living--
+	var over remote
+	if w.mu.living == 0 {
+		over, w.mu.remote = w.mu.remote, remote{}
+	}
 	w.mu.Unlock()
+	over.end()
 	m := &api.TaskState{Attempt: uint64(attempt), Task: apiTask(t.ID())}
 	var f *flow.Failure
 	switch {

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/weirflow/weir/internal/invariants"
 	"github.com/weirflow/weir/state"
 	"github.com/weirflow/weir/state/statetest"
 )
@@ -49,8 +50,12 @@ func TestFaults(t *testing.T) {
 			r := rand.New(rand.NewPCG(3, 4))
 			m := newModel()
 			var err error
+			rounds := 10
+			if invariants.Race {
+				rounds = 3
+			}
 			for range 4 {
-				for range 10 {
+				for range rounds {
 					p.change(r, m, 300)
 					s.Step()
 				}

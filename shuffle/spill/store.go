@@ -132,7 +132,7 @@ func (s *Store) found(path string) (kept bool, err error) {
 	case hasSuffix(path, unfinished):
 		s.cleaned = append(s.cleaned, path)
 	case hasSuffix(path, suffix):
-		f, x, err := s.read(path)
+		f, x, err := openContents(s.fs, path)
 		if err == nil {
 			err = f.Close()
 		}

@@ -31,9 +31,9 @@ func (x *contents) summary() Summary {
 // maxHeader is the largest header, which is mostly a schema.
 const maxHeader = 1 << 20
 
-// read opens a file and reads header, footer and index.
-func (s *Store) read(path string) (vfs.File, *contents, error) {
-	f, err := s.fs.Open(path)
+// openContents opens a file and reads header, footer and index.
+func openContents(fs vfs.FS, path string) (vfs.File, *contents, error) {
+	f, err := fs.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("shuffle/spill: opening it: %w", err)
 	}
@@ -119,12 +119,17 @@ func (s *Store) OpenRange(ctx context.Context, id ID, r Range) (io.ReadCloser, e
 	case r.First < 0 || r.End > len(sum.Partitions) || r.First >= r.End:
 		return nil, fmt.Errorf("shuffle/spill: %s: sub-partitions %s of %d", id, r, len(sum.Partitions))
 	}
-	f, x, err := s.read(s.path(id))
+	return OpenFile(ctx, s.fs, s.path(id), sum, r)
+}
+
+// OpenFile is OpenRange for a file that is in no store, given its summary.
+func OpenFile(ctx context.Context, fs vfs.FS, path string, sum Summary, r Range) (io.ReadCloser, error) {
+	f, x, err := openContents(fs, path)
 	if err != nil {
-		return nil, fmt.Errorf("shuffle/spill: %s: %w", id, err)
+		return nil, fmt.Errorf("shuffle/spill: %s: %w", sum.ID, err)
 	}
-	if got := x.summary(); got.ID != id || got.Count != sum.Count || got.FileBytes != sum.FileBytes {
-		return nil, errors.Join(fmt.Errorf("%w: %s: the file is not the one that was written: %d records of %s", ErrCorrupt, id, got.Records, got.ID), f.Close())
+	if got := x.summary(); got.ID != sum.ID || got.Count != sum.Count || got.FileBytes != sum.FileBytes {
+		return nil, errors.Join(fmt.Errorf("%w: %s: the file is not the one that was written: %d records of %s", ErrCorrupt, sum.ID, got.Records, got.ID), f.Close())
 	}
 	parts := []io.Reader{bytes.NewReader(x.start)}
 	for _, e := range x.index.extents(r) {

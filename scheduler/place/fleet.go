@@ -169,9 +169,9 @@ func (f *Fleet) End(id api.NodeID, slots int) {
 // calls Take.
 //
 // Executors keep their size for life, so that a job that wants fewer slots may have
-// one stopped and a smaller one started; what is kept is as much as can be. Room that a
-// stopped executor leaves on its node counts as free for its own job: such a Start has to wait
-// for the Stop.
+// one stopped and a smaller one started; what is kept is as much as can be. Where there is
+// no other room, that which a stopped executor leaves on its node counts as free for its own
+// job: such a Start has to wait for the Stop.
 func (f *Fleet) Place(j Job) Plan {
 	all := sorted(j.Now)
 	stay, move := all, []Executor(nil)
@@ -190,7 +190,10 @@ func (f *Fleet) Place(j Job) Plan {
 	if need == 0 {
 		return Plan{Keep: keep, Stop: append(move, shed...), Fits: true}
 	}
-	room := f.gather(j, keep, shed)
+	room := f.gather(j, keep)
+	if room < need {
+		room += f.reclaim(shed)
+	}
 	if room < need {
 		return f.refusal(j, all, need, room)
 	}

@@ -22,7 +22,7 @@ func (c *candidate) give(n int) {
 }
 
 // gather finds the candidates and says how much room there is in all.
-func (f *Fleet) gather(j Job, keep, shed []Executor) (room int) {
+func (f *Fleet) gather(j Job, keep []Executor) (room int) {
 	f.candidates = f.candidates[:0]
 	for i := range f.nodes {
 		f.where[i] = -1
@@ -30,12 +30,6 @@ func (f *Fleet) gather(j Job, keep, shed []Executor) (room int) {
 			f.where[i] = len(f.candidates)
 			f.candidates = append(f.candidates, candidate{node: i, room: max(0, n.Free)})
 			room += max(0, n.Free)
-		}
-	}
-	for _, e := range shed {
-		if c := f.candidate(e.Node); c != nil {
-			c.room += e.Slots
-			room += e.Slots
 		}
 	}
 	for _, e := range keep {
@@ -46,6 +40,17 @@ func (f *Fleet) gather(j Job, keep, shed []Executor) (room int) {
 	for _, id := range j.Avoid {
 		if c := f.candidate(id); c != nil {
 			c.avoid = true
+		}
+	}
+	return room
+}
+
+// reclaim adds the room of executors that are to be stopped.
+func (f *Fleet) reclaim(shed []Executor) (room int) {
+	for _, e := range shed {
+		if c := f.candidate(e.Node); c != nil {
+			c.room += e.Slots
+			room += e.Slots
 		}
 	}
 	return room

@@ -206,6 +206,13 @@ func Encode(c Command, time int64, by string) ([]byte, error) {
 	return data, nil
 }
 
+// Check refuses what is no entry that this release can apply. A leader looks before it puts
+// bytes that came from elsewhere into the log.
+func Check(data []byte) error {
+	_, _, err := decode(data)
+	return err
+}
+
 // decode reads an entry. Where the error is ErrNewer, kind is known.
 func decode(data []byte) (e entry, c Command, err error) {
 	if len(data) > MaxEntry {

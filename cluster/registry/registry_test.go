@@ -106,8 +106,8 @@ func TestBounds(t *testing.T) {
 		t.Fatal(len(jobs))
 	}
 	big := api.JobSpec{Name: "big", Parallelism: 1, Args: []string{strings.Repeat("x", MaxSpec)}}
-	if err := try(t, r, &SubmitJob{Spec: big}).result(); !errors.Is(err, ErrLimit) {
-		t.Fatal(err)
+	if result := try(t, r, &SubmitJob{Spec: big}); !errors.Is(result.Err(), ErrLimit) {
+		t.Fatal(result)
 	}
 	for i := range MaxNodes + 5 {
 		id := api.NodeID(fmt.Sprint("n", i))
@@ -126,8 +126,6 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func (r Result) result() error { return r.Err() }
-
 // TestViewStays: a view is of one moment, and what it hands out is the caller's.
 func TestViewStays(t *testing.T) {
 	_, r := seeds(t)
@@ -141,7 +139,7 @@ func TestViewStays(t *testing.T) {
 	if describe(v, "") != before || v.Job("j").Spec().Args[0] != "-x" || r.View().Node("n1").Info.Tags["a"] != "b" || r.View().Alloc("a").Status.Lines[0] != "l" {
 		t.Fatal("a view has changed")
 	}
-	if r.View() != r.View() || r.View() == v {
+	if later := r.View(); later != r.View() || later == v {
 		t.Fatal("views are not shared, or for too long")
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-
-	"github.com/weirflow/weir/api"
 )
 
 // The form of a snapshot: docs/format/cluster-snapshot.md. Its last byte is the version.
@@ -306,7 +304,7 @@ func (s *state) addAlloc(a *Alloc) error {
 	if a.Live() {
 		s.live++
 		at, _ := slices.BinarySearch(n.Allocs, id)
-		n.Allocs = slices.Insert(n.Allocs, at, api.AllocID(id))
+		n.Allocs = slices.Insert(n.Allocs, at, id)
 	}
 	return nil
 }

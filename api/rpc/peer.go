@@ -29,6 +29,8 @@ type peer struct {
 	// delivering says that the receiving goroutine is with the other side of the house: what
 	// the peer sends meanwhile is not read.
 	delivering atomic.Bool
+	// said says that the peer is told that all is over: how it ends then is its own affair.
+	said atomic.Bool
 
 	once sync.Once
 	done chan struct{} // closed when the stream is given up
@@ -43,7 +45,9 @@ func newPeer(s stream, out, in kinds, opt Options) *peer {
 // end gives the stream up, once. It waits for nothing.
 func (p *peer) end(err error) {
 	p.once.Do(func() {
-		p.err = err
+		if p.err = err; p.said.Load() {
+			p.err = ErrOver
+		}
 		close(p.done)
 	})
 }
@@ -91,6 +95,9 @@ func (p *peer) sending() {
 			return
 		}
 		for _, b := range items {
+			if last(b) {
+				p.said.Store(true)
+			}
 			if err := p.stream.SendMsg(&b); err != nil {
 				// What ended the stream is what the receiving side hears.
 				if !errors.Is(err, io.EOF) {
@@ -99,16 +106,12 @@ func (p *peer) sending() {
 				return
 			}
 			p.queue.sent(len(b))
-			if len(b) > 0 && p.last(b) {
-				p.end(fmt.Errorf("%w", ErrOver))
-				return
-			}
 		}
 	}
 }
 
 // last reports whether a message is the last one of a stream.
-func (p *peer) last(b []byte) bool {
+func last(b []byte) bool {
 	const head = "\x81\xa4over" // a map of one, and the kind
 	return len(b) >= len(head) && string(b[:len(head)]) == head
 }

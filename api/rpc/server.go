@@ -96,7 +96,8 @@ func (s *Server) Over(reason string) {
 	for _, e := range conns {
 		e.peer.send(&over{reason})
 	}
-	// Who does not take it in time finds out when the connection ends.
+	// They end their streams when they have heard it: until then the connections must stay.
+	// Who does not take it in time is not waited for.
 	patience := time.NewTimer(s.opt.Patience)
 	defer patience.Stop()
 	for _, e := range conns {

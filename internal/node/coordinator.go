@@ -73,11 +73,11 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		return err
 	}
 	defer d.closeOr(c.opt.Log)
-	x, err := newExchange(&c.member)
+	x, err := newExchange(&c.member, c.opt.Log)
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.closeOr(c.opt.Log)
 	c.member.Hello.Data = x.addr
 	f := fleet.New(fleet.Options{Waiting: c.report.waits, Log: c.opt.Log})
 	s, err := c.scheduler(d, f)

@@ -2,33 +2,43 @@ package node
 
 import (
 	"context"
-	"net"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/runtime/worker"
+	"github.com/weirflow/weir/shuffle/wire"
 )
 
 // exchange is where a process receives partitions of other processes of its job.
 type exchange struct {
-	listener net.Listener
-	addr     string
+	*wire.Endpoint
+	addr string
 }
 
-func newExchange(m *Member) (*exchange, error) {
+func newExchange(m *Member, log *slog.Logger) (*exchange, error) {
 	l, err := m.listen()
 	if err != nil {
 		return nil, err
 	}
-	return &exchange{l, l.Addr().String()}, nil
+	e := wire.New(wire.Options{
+		Listener: l, Job: m.Hello.Job, Name: "executor " + string(m.Hello.Alloc), ServerTLS: m.ServerTLS, ClientTLS: m.ClientTLS,
+		Refused: func(peer string, err error) { log.Warn("a connection of partitions ended", "peer", peer, "why", err) },
+	})
+	return &exchange{e, l.Addr().String()}, nil
 }
 
-func (x *exchange) close() { x.listener.Close() }
+func (x *exchange) closeOr(log *slog.Logger) {
+	if err := x.Close(); err != nil {
+		log.Warn("closing the exchange of partitions", "err", err)
+	}
+}
 
 // worker makes a worker whose tasks have their state in d and end with ctx.
 func (x *exchange) worker(ctx context.Context, d *durable, plan *graph.Plan, s api.Scheduler) *worker.Worker {
 	o := d.working(plan, s)
+	o.Endpoint = x.Endpoint
 	return worker.New(ctx, o)
 }
 

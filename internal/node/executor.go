@@ -52,11 +52,11 @@ func (e *Executor) Run(ctx context.Context, coordinators <-chan Address) error {
 		return err
 	}
 	defer d.closeOr(e.opt.Log)
-	x, err := newExchange(&e.member)
+	x, err := newExchange(&e.member, e.opt.Log)
 	if err != nil {
 		return err
 	}
-	defer x.close()
+	defer x.closeOr(e.opt.Log)
 	e.member.Hello.Data = x.addr
 	e.member.Ready(api.ExecutorReady{Data: x.addr})
 	var at Address

@@ -1,0 +1,294 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/api/rpc"
+	"github.com/weirflow/weir/internal/node"
+	"github.com/weirflow/weir/scheduler"
+)
+
+// cluster is a coordinator and executors of one job, in this process and over loopback.
+type cluster struct {
+	t     *testing.T
+	c     *counting
+	state string
+	co    *node.Coordinator
+	at    chan string // the coordinator's address
+	done  chan error
+	side  sync.WaitGroup
+
+	mu      sync.Mutex
+	reports []api.JobReport
+	changed chan struct{}
+}
+
+func (c *counting) options(state string) node.Options {
+	o := c.opt
+	o.Job, o.State.Location, o.BatchSize = "counting", state, 16
+	if o.Interval == 0 {
+		o.Interval = 5 * time.Millisecond
+	}
+	return o
+}
+
+func (cl *cluster) member(alloc string, slots int, term uint64) node.Member {
+	return node.Member{Dir: cl.t.TempDir(), Hello: api.Hello{Job: "counting", Alloc: api.AllocID(alloc), Node: api.NodeID("n-" + alloc), Slots: slots, Term: term}}
+}
+
+// coordinate starts the coordinator, with slots of its own.
+func coordinate(ctx context.Context, t *testing.T, c *counting, state string, slots int) *cluster {
+	t.Helper()
+	cl := &cluster{t: t, c: c, state: state, at: make(chan string, 1), done: make(chan error, 1), changed: make(chan struct{}, 1)}
+	m := cl.member("coordinator", slots, 1)
+	m.Ready = func(r api.ExecutorReady) { cl.at <- r.Control }
+	co, err := node.NewCoordinator(c.plan(t), c.options(state), m, func(r api.JobReport) {
+		cl.mu.Lock()
+		defer cl.mu.Unlock()
+		cl.reports = append(cl.reports, r)
+		select {
+		case cl.changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl.co = co
+	cl.side.Go(func() { cl.done <- co.Run(ctx) })
+	t.Cleanup(cl.side.Wait)
+	return cl
+}
+
+// execution is an executor that runs. kill ends it as if its agent were gone.
+type execution struct {
+	kill  context.CancelFunc
+	ended chan error
+}
+
+func (cl *cluster) execute(alloc string, slots int, at string) execution {
+	cl.t.Helper()
+	e, err := node.NewExecutor(cl.c.plan(cl.t), cl.c.options(cl.state), cl.member(alloc, slots, 0))
+	if err != nil {
+		cl.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(cl.t.Context())
+	where := make(chan node.Address, 1)
+	where <- node.Address{Control: at, Term: 1}
+	ended := make(chan error, 1)
+	cl.side.Go(func() { ended <- e.Run(ctx, where) })
+	cl.t.Cleanup(cancel)
+	return execution{cancel, ended}
+}
+
+func (cl *cluster) wait() error {
+	cl.t.Helper()
+	select {
+	case err := <-cl.done:
+		return err
+	case <-time.After(time.Minute):
+		cl.t.Fatalf("the job did not end: %+v", cl.reported())
+		return nil
+	}
+}
+
+func (cl *cluster) reported() []api.JobReport {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return slices.Clone(cl.reports)
+}
+
+// until waits for a report.
+func (cl *cluster) until(what func(api.JobReport) bool) api.JobReport {
+	cl.t.Helper()
+	for {
+		for _, r := range cl.reported() {
+			if what(r) {
+				return r
+			}
+		}
+		select {
+		case <-cl.changed:
+		case <-time.After(30 * time.Second):
+			cl.t.Fatalf("not reported: %+v", cl.reported())
+		}
+	}
+}
+
+// TestCluster runs a job of three processes, and wants what one process gives.
+func TestCluster(t *testing.T) {
+	for _, backend := range []node.Backend{node.Memory, node.LSM} {
+		t.Run(string(backend), func(t *testing.T) {
+			var w watcher
+			c := counting{records: 5_000, keys: 100, splits: 7, parallelism: 4, perEpoch: 300, epochs: &w.epochs}
+			c.opt.Listener, c.opt.State.Backend = w.listener(), backend
+			cl := coordinate(t.Context(), t, &c, t.TempDir(), 0)
+			at := <-cl.at
+			cl.until(func(r api.JobReport) bool {
+				return r.Status == api.JobPending && r.Reason == "waits for 4 of 4 slots" && r.Slots == 4
+			})
+			a := cl.execute("a", 2, at)
+			cl.until(func(r api.JobReport) bool { return r.Reason == "waits for 2 of 4 slots" })
+			b := cl.execute("b", 3, at)
+			if err := cl.wait(); err != nil {
+				t.Fatal(err)
+			}
+			// Executors end by themselves: they hear that it is over.
+			if err := errors.Join(<-a.ended, <-b.ended); err != nil {
+				t.Error(err)
+			}
+			c.wantAll(t)
+			all := cl.reported()
+			if last := all[len(all)-1]; last.Status != api.JobFinished || last.Epoch == 0 || last.Attempt != 1 || last.Reason != "" {
+				t.Errorf("%+v", last)
+			}
+		})
+	}
+}
+
+// TestExecutorGone ends an executor in the middle of a job: its tasks go to another.
+func TestExecutorGone(t *testing.T) {
+	for _, spare := range []bool{true, false} {
+		t.Run(fmt.Sprint("spare=", spare), func(t *testing.T) {
+			var w watcher
+			c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200, epochs: &w.epochs}
+			begun := make(chan struct{})
+			var once atomic.Bool
+			c.tap = func(int) {
+				if w.epochs.Load() >= 2 && once.CompareAndSwap(false, true) {
+					close(begun)
+				}
+			}
+			c.opt.Listener = w.listener()
+			cl := coordinate(t.Context(), t, &c, t.TempDir(), 1)
+			at := <-cl.at
+			n := 2
+			if spare {
+				n = 3
+			}
+			var all []execution
+			for i := range n {
+				all = append(all, cl.execute(fmt.Sprint("e", i), 1, at))
+			}
+			select {
+			case <-begun:
+			case err := <-cl.done:
+				t.Fatal("it ended too early: ", err)
+			}
+			all[0].kill()
+			if err := <-all[0].ended; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if !spare {
+				cl.until(func(r api.JobReport) bool { return r.Reason == "waits for 1 of 3 slots" && r.Attempt == 2 })
+				cl.execute("another", 1, at)
+			}
+			if err := cl.wait(); err != nil {
+				t.Fatal(err)
+			}
+			c.wantAll(t)
+			if w.restarts == 0 || w.restored[len(w.restored)-1].Epoch == 0 {
+				t.Errorf("%d restarts from %+v", w.restarts, w.restored)
+			}
+		})
+	}
+}
+
+// TestCoordinatorGone ends the coordinator: executors wait for the next one, which goes on.
+func TestCoordinatorGone(t *testing.T) {
+	var w watcher
+	c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200, epochs: &w.epochs}
+	begun := make(chan struct{})
+	var once atomic.Bool
+	c.tap = func(int) {
+		if w.epochs.Load() >= 2 && once.CompareAndSwap(false, true) {
+			close(begun)
+		}
+	}
+	c.opt.Listener = w.listener()
+	state := t.TempDir()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cl := coordinate(ctx, t, &c, state, 1)
+	e, err := node.NewExecutor(c.plan(t), c.options(state), cl.member("e", 2, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	where, ended := make(chan node.Address, 2), make(chan error, 1)
+	where <- node.Address{Control: <-cl.at, Term: 1}
+	go func() { ended <- e.Run(t.Context(), where) }()
+	<-begun
+	gone := errors.New("its agent is gone")
+	cancel(gone)
+	if err := cl.wait(); !errors.Is(err, gone) {
+		t.Error(err)
+	}
+	for _, r := range cl.reported() {
+		if r.Status.Ended() {
+			t.Errorf("%+v, though the job goes on", r)
+		}
+	}
+	next := &cluster{t: t, c: &c, state: state}
+	m := next.member("second", 1, 2)
+	m.Ready = func(r api.ExecutorReady) { where <- node.Address{Control: r.Control, Term: 2} }
+	co, err := node.NewCoordinator(c.plan(t), c.options(state), m, func(api.JobReport) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := co.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	c.wantAll(t)
+	if w.restored[len(w.restored)-1].Epoch == 0 {
+		t.Error("it began anew")
+	}
+}
+
+// TestWishes steers a job of several processes, and an executor of another program.
+func TestWishes(t *testing.T) {
+	var w watcher
+	c := counting{records: 3_000, keys: 100, splits: 7, parallelism: 2, unbounded: true, epochs: &w.epochs}
+	c.opt.Listener = w.listener()
+	cl := coordinate(t.Context(), t, &c, t.TempDir(), 1)
+	at := <-cl.at
+	other := c
+	other.parallelism, other.sink = 4, nil
+	wrong := &cluster{t: t, c: &other, state: cl.state}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	e, err := node.NewExecutor(other.plan(t), other.options(cl.state), wrong.member("w", 1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := make(chan node.Address, 1)
+	where <- node.Address{Control: at, Term: 1}
+	if err := e.Run(ctx, where); !errors.Is(err, rpc.ErrRefused) || !strings.Contains(err.Error(), "builds another graph") {
+		t.Error(err)
+	}
+	a := cl.execute("a", 1, at)
+	if _, err := cl.co.Savepoint(ctx, t.TempDir()+"/save"); err != nil {
+		t.Error(err)
+	}
+	cl.co.Stop()
+	if err := cl.wait(); !errors.Is(err, scheduler.ErrStopped) {
+		t.Error(err)
+	}
+	if err := <-a.ended; err != nil {
+		t.Error(err)
+	}
+	c.wantAll(t)
+	if all := cl.reported(); all[len(all)-1].Status != api.JobStopped {
+		t.Errorf("%+v", all[len(all)-1])
+	}
+}

@@ -30,7 +30,8 @@ type Node struct {
 	Heard int64
 	// Dead says that it is known to have no process: its lease need not be waited for.
 	Dead bool
-	// AsksDrain and Leaves are what its last report wants: to be emptied, and to be gone.
+	// AsksDrain and Leaves are what its last report wants: to be emptied, and to be gone. Who
+	// leaves has ended its executors.
 	AsksDrain, Leaves bool
 	// DrainBy is when executors are ended though there is no other place for them. Default
 	// 0: never.

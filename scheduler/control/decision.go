@@ -46,7 +46,7 @@ type JobChange struct {
 	Forget bool
 }
 
-// Note is something that waits.
+// Note is something that waits, while its job runs.
 type Note struct {
 	Node api.NodeID
 	Job  string
@@ -88,7 +88,11 @@ func (d *Decision) String() string {
 		}
 	}
 	for _, n := range d.Notes {
-		fmt.Fprintf(&b, "note: node %s, job %s: %s\n", n.Node, n.Job, n.Text)
+		b.WriteString("note: ")
+		if n.Node != "" {
+			fmt.Fprintf(&b, "node %s, ", n.Node)
+		}
+		fmt.Fprintf(&b, "job %s: %s\n", n.Job, n.Text)
 	}
 	return b.String()
 }

@@ -36,5 +36,5 @@
 //     Losing it costs the job its coordinator only; its other executors stay.
 //
 // Nothing here starts a goroutine, reads a clock or does I/O. Times are microseconds since 1970 by
-// the leader's clock; if it steps back nobody waits longer than he would have anyway.
+// the leader's clock; if it steps back nobody waits more than twice as long for it.
 package control

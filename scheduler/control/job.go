@@ -27,7 +27,9 @@ func (r *round) job(j *Job, ch *JobChange) {
 	}
 	if j.Status.Ended() {
 		r.stopAll(ch, live)
-		ch.Forget = len(live) == 0 && r.over(j.Since, r.o.Keep)
+		if ch.Forget = len(live) == 0 && r.since(j.Since) >= r.o.Keep; !ch.Forget {
+			r.next(j.Since + r.o.Keep.Microseconds())
+		}
 		return
 	}
 	if j.Wish == api.WishCancel {
@@ -211,7 +213,9 @@ func (r *round) waits(j *Job, ch *JobChange, co *Alloc, reason string) {
 // lacks is for a job that does not fit.
 func (r *round) lacks(j *Job, ch *JobChange, here []*Alloc, co *Alloc, plan place.Plan) {
 	if co != nil && (j.Status == api.JobRunning || j.Status == api.JobStopping) {
-		return // it goes on with what it has, or will say that it can't
+		// It goes on with what it has, or will say that it can't.
+		r.d.Notes = append(r.d.Notes, Note{Job: j.Spec.Name, Text: plan.Reason})
+		return
 	}
 	if j.Status != api.JobPending {
 		r.waiting++

@@ -78,10 +78,10 @@ func (r *round) since(at int64) time.Duration {
 	return time.Duration(max(0, r.c.Now-at)) * time.Microsecond
 }
 
-// over reports whether d has passed since a time, and if not asks for a call when it has. What is
-// in the future has passed: nobody waits until the clock has come back to it.
+// over reports whether d has passed since a time, and if not asks for a call when it has. A time
+// that is further ahead than d was told by a clock that nobody goes by any more.
 func (r *round) over(at int64, d time.Duration) bool {
-	if r.since(at) >= d || at > r.c.Now {
+	if r.since(at) >= d || at-r.c.Now > d.Microseconds() {
 		return true
 	}
 	r.next(at + d.Microseconds())

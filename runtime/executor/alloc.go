@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,11 +176,11 @@ func (x *alloc) end(l *life) {
 	x.m.mu.Lock()
 	x.m.endedLocked(x.id)
 	x.m.mu.Unlock()
+	k := x.m.keep(x.first.Alloc.Job, dir)
+	close(x.gone)
 	if err := logsBudget(x.m.logRoot(), x.m.o.LogBudget, x.m.logLives); err != nil {
 		x.m.o.Log.Warn("old logs stay", "error", err)
 	}
-	k := x.m.keep(x.first.Alloc.Job, dir)
-	close(x.gone)
 	x.m.discard(x.first.Alloc.Job, k)
 }
 
@@ -300,6 +301,7 @@ func (m *Manager) discard(job string, k *kept) {
 	if err := os.RemoveAll(dir); err != nil {
 		m.o.Log.Warn("the directory of an executor stays until the next start", "dir", dir, "error", err)
 	}
+	_ = os.Remove(filepath.Dir(dir)) // the job's, if this was the last in it
 }
 
 // inherit makes the directory of a new executor: the one that was kept of its job, or an

@@ -15,11 +15,12 @@ import (
 )
 
 // cgroups is where those of executors are made: root/weir/AGENT. Nothing runs in AGENT
-// itself, since a cgroup that gives controllers to others may have no processes. A nil
-// cgroups makes none.
+// itself, since a cgroup that gives controllers to others may have no processes. Where
+// nothing can be limited, they still tell which processes are to be ended. A nil cgroups
+// makes none.
 type cgroups struct {
-	root, parent string
-	memory, cpu  bool // are there to limit
+	parent      string
+	memory, cpu bool // are there to limit
 }
 
 // cgroup is that of one executor. All methods take a nil one.
@@ -31,15 +32,12 @@ type cgroup struct {
 // cgroupPeriod is that of cpu.max, in microseconds.
 const cgroupPeriod = 100_000
 
-// openCgroups makes the parent, and removes what an earlier agent in the same directory has
+// openCgroups makes the parent below root, which must be of version 2, and removes what an earlier agent in the same directory has
 // left in it.
 func openCgroups(root, dir string) (*cgroups, error) {
-	if err := checkCgroup2(root); err != nil {
-		return nil, err
-	}
 	sum := sha256.Sum256([]byte(dir))
 	weir := filepath.Join(root, "weir")
-	c := &cgroups{root: root, parent: filepath.Join(weir, fmt.Sprintf("agent-%x", sum[:6]))}
+	c := &cgroups{parent: filepath.Join(weir, fmt.Sprintf("agent-%x", sum[:6]))}
 	if err := os.MkdirAll(c.parent, 0o755); err != nil {
 		return nil, fmt.Errorf("executor: make a cgroup: %w", err)
 	}
@@ -55,9 +53,6 @@ func openCgroups(root, dir string) (*cgroups, error) {
 	}
 	controllers := strings.Fields(string(has))
 	c.memory, c.cpu = slices.Contains(controllers, "memory"), slices.Contains(controllers, "cpu")
-	if !c.memory && !c.cpu {
-		return nil, errors.Join(fmt.Errorf("executor: neither memory nor cpu can be limited below %s", root), os.Remove(c.parent))
-	}
 	left, err := os.ReadDir(c.parent)
 	if err != nil {
 		return nil, fmt.Errorf("executor: look for cgroups: %w", err)
@@ -71,10 +66,11 @@ func openCgroups(root, dir string) (*cgroups, error) {
 	return c, nil
 }
 
-// close removes the parent.
+// close removes the parent, and the one of all agents if it was the last.
 func (c *cgroups) close() {
 	if c != nil {
 		_ = os.Remove(c.parent) // an empty one that stays does no harm
+		_ = os.Remove(filepath.Dir(c.parent))
 	}
 }
 

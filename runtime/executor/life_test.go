@@ -155,7 +155,7 @@ func TestLifeAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLife(testLimits, 0, api.Assignment{Alloc: api.Alloc{ID: "a", Term: 1}})
 		var now time.Duration
-		var lastReport time.Duration = -time.Hour
+		lastReport := -time.Hour
 		spawned, dead, closed, writing := false, false, false, false
 		ends, asks, answers := 0, map[uint64]bool{}, map[uint64]int{}
 		stopAt, termAt := time.Duration(-1), time.Duration(-1)

@@ -60,18 +60,26 @@ type outputLog struct {
 	}
 }
 
-// newLog makes the directory and the first file.
+// newLog makes the directory and its next file: an earlier agent may have begun the log.
 func newLog(dir string, o logOptions, now func() time.Time) (*outputLog, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("executor: make the directory of a log: %w", err)
 	}
+	seqs, err := logFiles(dir)
+	if err != nil {
+		return nil, fmt.Errorf("executor: look for the files of a log: %w", err)
+	}
 	l := &outputLog{dir: dir, o: o, now: now}
+	if len(seqs) > 0 {
+		l.mu.seq = seqs[len(seqs)-1]
+	}
 	l.end.changed = make(chan struct{})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.rotateLocked(); err != nil {
 		return nil, err
 	}
+	l.end.seq = l.mu.seq
 	return l, nil
 }
 

@@ -61,13 +61,28 @@ func New(o Options) (*Manager, error) {
 	if err := m.takeOver(); err != nil {
 		return nil, errors.Join(err, m.lock.Close())
 	}
-	if o.Cgroup != "none" {
-		if m.cgroups, err = openCgroups(o.Cgroup, o.Dir); err != nil {
-			o.Log.Info("memory and CPU of executors are limited by the Go runtime alone", "cgroup", o.Cgroup, "reason", err)
-		}
+	if err := m.findCgroups(); err != nil {
+		o.Log.Info("memory and CPU of executors are limited by the Go runtime alone", "reason", err)
 	}
 	m.spawner = newSpawner()
 	return m, nil
+}
+
+// findCgroups looks whether there are any, and says what they cannot do.
+func (m *Manager) findCgroups() (err error) {
+	if m.o.Cgroup == "none" {
+		return errors.New("cgroups are off")
+	}
+	if err := checkCgroup2(m.o.Cgroup); err != nil {
+		return err
+	}
+	if m.cgroups, err = openCgroups(m.o.Cgroup, m.o.Dir); err != nil {
+		return err
+	}
+	if !m.cgroups.memory || !m.cgroups.cpu {
+		return fmt.Errorf("below %s, memory can be limited: %v, CPU: %v", m.o.Cgroup, m.cgroups.memory, m.cgroups.cpu)
+	}
+	return nil
 }
 
 // takeOver clears the directory of what was left.

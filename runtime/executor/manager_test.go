@@ -1,3 +1,5 @@
+//go:build linux
+
 package executor
 
 import (
@@ -554,8 +556,13 @@ func TestAgentKilled(t *testing.T) {
 	if log := r.logOf("a-good"); !strings.HasPrefix(log, "O config for a-good") {
 		t.Fatal(log)
 	}
-	r.apply(assignment("a-good", "good"), assignment("b", "good")) // the lost one is not started again
-	r.state("b", api.AllocRunning)
+	again := assignment("a-deaf", "good") // the leader insists: its log goes on
+	r.Known([]api.AllocID{"a-deaf"})
+	r.apply(assignment("a-good", "good"), again) // the lost one is not started again
+	r.state("a-deaf", api.AllocRunning)
+	if seqs, err := logFiles(r.logDir("a-deaf")); err != nil || len(seqs) != 2 {
+		t.Fatal(seqs, err)
+	}
 	if n := len(children(t)); n != 1 {
 		t.Fatalf("%d children", n)
 	}
@@ -563,6 +570,7 @@ func TestAgentKilled(t *testing.T) {
 
 // TestMany starts, changes and stops many at one time.
 func TestMany(t *testing.T) {
+	before := descriptors(t)
 	r := newRig(t, Options{MaxExecutors: 10})
 	var as []api.Assignment
 	for i := range 12 {
@@ -593,6 +601,24 @@ func TestMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(r.answers)
+	if after := descriptors(t); after > before {
+		t.Fatalf("%d files are open, %d were", after, before)
+	}
+}
+
+// descriptors are the files that this process has open.
+func descriptors(t *testing.T) int {
+	r, w, err := os.Pipe() // what the first pipe opens for good is open then
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }
 
 // BenchmarkStart measures from Apply until an executor has said that it is ready, and the

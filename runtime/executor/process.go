@@ -305,7 +305,7 @@ func readLine(in *bufio.Reader, limit int) (line []byte, size int, err error) {
 		if keep := limit - len(line); keep > 0 {
 			line = append(line, part[:min(keep, len(part))]...)
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, os.ErrClosed) {

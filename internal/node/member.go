@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/api/rpc"
+	"github.com/weirflow/weir/cluster/certs"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/scheduler/job"
@@ -31,6 +32,20 @@ type Member struct {
 	Ready func(api.ExecutorReady)
 	// RPC are the settings of what coordinator and executors say to each other.
 	RPC rpc.Options
+}
+
+// Trust sets up mutual TLS from PEM: the cluster's CA, and the process's own certificate
+// and key. Where all are empty there is none.
+func (m *Member) Trust(ca, cert, key []byte) error {
+	if len(ca) == 0 && len(cert) == 0 && len(key) == 0 {
+		return nil
+	}
+	id, err := certs.FromPEM(ca, cert, key, certs.Options{})
+	if err != nil {
+		return fmt.Errorf("the certificate of the executor: %w", err)
+	}
+	m.ServerTLS, m.ClientTLS = id.ServerConfig(certs.Executor, certs.Agent), id.ClientConfig(certs.Executor, certs.Agent)
+	return nil
 }
 
 func (m *Member) ensureDefaults() {

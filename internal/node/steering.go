@@ -8,6 +8,12 @@ import (
 	"github.com/weirflow/weir/scheduler"
 )
 
+// How a job that somebody wanted to end has ended; see package scheduler.
+var (
+	ErrStopped   = scheduler.ErrStopped
+	ErrCancelled = scheduler.ErrCancelled
+)
+
 // Steering is what can be wished of a job, from any goroutine, before it runs and while it
 // does.
 type Steering struct {

@@ -5,6 +5,12 @@
 // exit codes. [Run] is the function below it, for programs of another make and for
 // tests.
 //
+// A program that an agent of a cluster has started is an executor: Main finds that in the
+// environment, reads what to run from the standard input (api.ExecutorConfig, then
+// api.ExecutorCommands), tells on file descriptor 3 what becomes of it, and ends when
+// its input does. The pipeline is built as ever, from the arguments of the submission;
+// processes that have built different graphs refuse each other.
+//
 // It is apart from package sdk because a pipeline knows no driver: sdk ends in a
 // graph.
 //

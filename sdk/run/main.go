@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/scheduler"
@@ -56,7 +57,9 @@ var exit = os.Exit
 //
 // Where the environment says WEIR_ROLE=graph, Main runs nothing but writes the
 // pipeline's graph to the file that WEIR_GRAPH_OUT names: that is how `weir graph`
-// asks for it.
+// asks for it. Where it says WEIR_EXECUTOR, the program was started by an agent of a
+// cluster: it runs its part of the job, with the arguments that the job was submitted
+// with.
 func Main(name string, build func(p *sdk.Pipeline) error) {
 	m := &program{
 		job: name, build: build, fs: flag.CommandLine, args: os.Args[1:], lookup: os.LookupEnv,
@@ -85,6 +88,9 @@ type program struct {
 
 func (m *program) run() int {
 	m.screen, m.restore = newScreen(os.Stderr), func() {}
+	if protocol, ok := m.lookup(api.ExecutorEnv); ok && protocol != "" {
+		return m.executor(protocol)
+	}
 	if code, end := m.parse(); end {
 		return code
 	}

@@ -153,19 +153,8 @@ func newJob(name string) flow.JobID {
 
 func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, w watch) error {
 	o.EnsureDefaults()
-	n := node.Options{
-		Job: o.jobID(p.Name()), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
-		Registry: w.registry, Listener: w.listener, AlignTimeout: o.AlignTimeout, State: o.nodeState(),
-		Restart: o.Restart.policy(), Hashes: o.Audit == AuditHashes,
-	}
-	n.Audit = o.Audit.scheduler()
-	if o.OnEpoch != nil {
-		watchEpochs(&n.Listener, o.OnEpoch)
-	}
-	if o.Memory > 0 {
-		n.State.Memory = o.Memory - min(o.Memory/2, engineMemory)
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(o.Memory))
-	}
+	n, restore := o.node(p.Name(), w)
+	defer restore()
 	e, err := node.NewEmbedded(plan, n)
 	if err != nil {
 		return err
@@ -186,6 +175,25 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 		}()
 	}
 	return e.Run(ctx)
+}
+
+// node makes the options of a run, and sets the limit of memory until restore is called.
+func (o *Options) node(pipeline string, w watch) (n node.Options, restore func()) {
+	n = node.Options{
+		Job: o.jobID(pipeline), Interval: o.Epoch, BatchSize: o.BatchSize, Credit: o.Credit, Log: o.Log,
+		Registry: w.registry, Listener: w.listener, AlignTimeout: o.AlignTimeout, State: o.nodeState(),
+		Restart: o.Restart.policy(), Hashes: o.Audit == AuditHashes,
+	}
+	n.Audit = o.Audit.scheduler()
+	if o.OnEpoch != nil {
+		watchEpochs(&n.Listener, o.OnEpoch)
+	}
+	if o.Memory <= 0 {
+		return n, func() {}
+	}
+	n.State.Memory = o.Memory - min(o.Memory/2, engineMemory)
+	before := debug.SetMemoryLimit(o.Memory)
+	return n, func() { debug.SetMemoryLimit(before) }
 }
 
 // How the memory of the process is split. engineMemory, or half of a small one, is for

@@ -2,19 +2,27 @@ package run_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/connector/collect"
 	"github.com/weirflow/weir/connector/slice"
 	"github.com/weirflow/weir/sdk"
 	"github.com/weirflow/weir/sdk/run"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is the program of a job as well: tests start themselves as its executors.
+func TestMain(m *testing.M) {
+	if os.Getenv(api.ExecutorEnv) != "" {
+		numbers()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestWordCount(t *testing.T) {
 	for _, par := range []int{1, 2, 3} {

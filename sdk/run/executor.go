@@ -1,0 +1,180 @@
+package run
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/internal/node"
+)
+
+// errToldToEnd ends an executor by a signal.
+var errToldToEnd = errors.New("a signal has told the executor to end")
+
+// executor runs the program as an executor of a cluster: its agent says on the standard
+// input what to run, and hears on file descriptor 3 what becomes of it.
+func (m *program) executor(protocol string) int {
+	if protocol != api.ExecutorProtocol {
+		return m.refuse(fmt.Errorf("environment variable %s=%q: this program knows version %s of the protocol between agent and executor; "+
+			"build it with a release of Weir that the agent knows", api.ExecutorEnv, protocol, api.ExecutorProtocol))
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			cancel(errToldToEnd)
+		case <-ctx.Done():
+		}
+	}()
+	return m.execution(ctx, os.Stdin, os.NewFile(3, "events"))
+}
+
+// execution is executor with its input and its events.
+func (m *program) execution(ctx context.Context, in io.Reader, events io.WriteCloser) int {
+	x := &execution{in: &agentInput{bufio.NewReader(in)}}
+	if err := x.in.next(&x.cfg); err != nil {
+		return m.refuse(fmt.Errorf("reading what to run: %w", err))
+	}
+	m.args = x.cfg.Job.Args
+	if code, end := m.parse(); end {
+		return code
+	}
+	p, err := m.pipeline()
+	if err != nil {
+		return m.refuse(err)
+	}
+	o := x.options(m.flags.Options)
+	plan, err := Plan(p, o)
+	if err != nil {
+		return m.refuse(err)
+	}
+	level := slog.LevelInfo
+	if l := m.flags.LogLevel; l != nil {
+		level = *l
+	}
+	o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("job", x.cfg.Job.Name, "executor", x.cfg.Alloc.ID)
+	x.events = newAgentEvents(events)
+	err = x.run(ctx, plan, o)
+	x.events.close()
+	switch {
+	case err == nil:
+		return ExitFinished
+	case errors.Is(err, errToldToEnd):
+		return ExitStopped
+	}
+	failed(os.Stderr, x.cfg.Job.Name, err, m.flags.level() <= slog.LevelDebug)
+	return ExitFailed
+}
+
+// execution is one executor's run.
+type execution struct {
+	cfg    api.ExecutorConfig
+	in     *agentInput
+	events *agentEvents
+}
+
+// options are those of the command line with what the cluster has decided.
+func (x *execution) options(o Options) Options {
+	spec := &x.cfg.Job
+	o.Job = spec.Name
+	if spec.Parallelism > 0 {
+		o.Parallelism = spec.Parallelism
+	}
+	if spec.State != "" {
+		o.State = spec.State
+	}
+	if spec.Memory > 0 {
+		o.Memory = max(spec.Memory, leastMemory)
+	}
+	return o
+}
+
+// run runs the executor's part of the job to its end.
+func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error {
+	o.EnsureDefaults()
+	alloc := &x.cfg.Alloc
+	n, restore := o.node(x.cfg.Job.Name, watch{})
+	defer restore()
+	member := node.Member{
+		Hello: api.Hello{Job: x.cfg.Job.Name, Alloc: alloc.ID, Node: x.cfg.Node.ID, Term: alloc.Term, Slots: alloc.Slots, Zone: x.cfg.Node.Zone},
+		Dir:   x.cfg.Dir, Listen: x.cfg.Listen,
+		Ready: func(r api.ExecutorReady) { x.events.tell(api.ExecutorEvent{Ready: &r}) },
+	}
+	if err := member.Trust(x.cfg.CA, x.cfg.Cert, x.cfg.Key); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o.sayGuarantees(plan)
+	if alloc.Coordinator {
+		c, err := node.NewCoordinator(plan, n, member, func(r api.JobReport) { x.events.tell(api.ExecutorEvent{Job: &r}) })
+		if err != nil {
+			return err
+		}
+		s := &steered{c: c, x: x, ctx: ctx, cancel: cancel, room: make(chan struct{}, maxWishes)}
+		go s.listen()
+		err = c.Run(ctx)
+		if errors.Is(err, node.ErrStopped) || errors.Is(err, node.ErrCancelled) {
+			err = nil // as somebody has wished
+		}
+		s.wait()
+		return err
+	}
+	e, err := node.NewExecutor(plan, n, member)
+	if err != nil {
+		return err
+	}
+	where := make(chan node.Address)
+	go x.listen(ctx, cancel, where)
+	return e.Run(ctx, where)
+}
+
+// listen hears what a worker's agent says, until it says no more.
+func (x *execution) listen(ctx context.Context, cancel context.CancelCauseFunc, where chan<- node.Address) {
+	tell := func(a node.Address) {
+		select {
+		case where <- a:
+		case <-ctx.Done():
+		}
+	}
+	if at := x.cfg.Coordinator; at != "" {
+		tell(node.Address{Control: at, Term: x.cfg.Alloc.Term})
+	}
+	for {
+		var c api.ExecutorCommand
+		if err := x.in.next(&c); err != nil {
+			cancel(err)
+			return
+		}
+		if c.Coordinator != "" {
+			tell(node.Address{Control: c.Coordinator, Term: c.Term})
+		}
+		if c.Wish != "" {
+			x.answer(c.Request, "", errors.New("this executor is not the job's coordinator"))
+		}
+	}
+}
+
+// answer answers a command that wants it.
+func (x *execution) answer(request uint64, text string, err error) {
+	if request == 0 {
+		return
+	}
+	ev := api.ExecutorEvent{Request: request, Answer: text}
+	if err != nil {
+		ev.Error = err.Error()
+	}
+	x.events.tell(ev)
+}

@@ -49,7 +49,8 @@ type Jobs interface {
 	Checkpoints(ctx context.Context, name string, p Page) (api.CheckpointList, error)
 	Savepoints(ctx context.Context, name string, p Page) (api.CheckpointList, error)
 
-	// Submit takes a job, or with dry says what would come of it.
+	// Submit takes a job, or with dry says what would come of it; then the program need not
+	// be there.
 	Submit(ctx context.Context, spec *api.JobSpec, dry bool) (api.Submitted, error)
 	// Stop has sources end, and the job finish.
 	Stop(ctx context.Context, name string) (api.Done, error)

@@ -14,6 +14,15 @@ var commands = []func() *cobra.Command{
 	newSavepointCmd,
 	newStateCmd,
 	newAuditCmd,
+	newSubmitCmd,
+	newJobsCmd,
+	newJobCmd,
+	newNodeCmd,
+	newMembersCmd,
+	newContextCmd,
+	newTLSCmd,
+	newTokenCmd,
+	newConfigCmd,
 	newBenchCmd,
 	newVersionCmd,
 }
@@ -39,7 +48,7 @@ whose main function is run.Main; weir builds it, runs it and shows what it does.
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		hint := ""
-		if cmd.Name() == "run" || cmd.Name() == "graph" {
+		if cmd.CommandPath() == "weir run" || cmd.CommandPath() == "weir graph" || cmd.Name() == "submit" {
 			hint = "flags of the pipeline's program come after --; "
 		}
 		return misuse("%w (%s%s --help lists the flags)", err, hint, cmd.CommandPath())

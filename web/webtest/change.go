@@ -14,7 +14,7 @@ import (
 // Submit has the job run on the agent n2, with a graph of two chains.
 func (c *Cluster) Submit(ctx context.Context, spec *api.JobSpec, dry bool) (r api.Submitted, err error) {
 	c.Update(func(s *State, index uint64) {
-		if _, ok := s.Artifacts[spec.Artifact]; !ok && spec.Artifact != "" {
+		if _, ok := s.Artifacts[spec.Artifact]; !ok && spec.Artifact != "" && !dry {
 			err = api.Errorf(api.CodeConflict, "the program %s is not here", spec.Artifact).WithHint("upload it first")
 			return
 		}

@@ -80,6 +80,7 @@ type world struct {
 	late     *Decision
 	lateAt   int64
 	lateIdx  int
+	wrong    error
 	log      []string
 	counts   map[string]int
 }
@@ -138,6 +139,9 @@ func (w *world) step() error {
 	}
 	w.coordinators()
 	w.lead()
+	if w.wrong != nil {
+		return w.wrong
+	}
 	return w.safe()
 }
 
@@ -470,6 +474,9 @@ func (w *world) carry(d *Decision, index, most int) {
 			return
 		}
 		if w.changed[j.Job] > index || !w.room(j.Start) {
+			if w.late != d {
+				w.wrong = fmt.Errorf("a decision on what is there was refused:\n%s", d)
+			}
 			w.counts["refused"]++
 			continue
 		}

@@ -17,15 +17,33 @@ type source interface {
 	close() error
 }
 
-// memorySource gives the entries of a sorted arena.
+// memorySource gives the entries of a sorted arena. They lie all over the memory: what
+// comes next is touched some entries at a time, so that the processor waits for many
+// of them at once and not for each.
 type memorySource struct {
 	arena *arena
 	at    int
+	sum   byte // of what was touched: a use for it
+}
+
+// touched is how many entries are touched at a time.
+const touched = 32
+
+func (s *memorySource) touch() {
+	refs := s.arena.refs[s.at:]
+	for _, r := range refs[:min(len(refs), touched)] {
+		c := s.arena.chunks[r.at>>32]
+		at := int(uint32(r.at))
+		s.sum += c[at] + c[min(at+64, len(c)-1)]
+	}
 }
 
 func (s *memorySource) next(e *entry) (bool, error) {
 	if s.at == len(s.arena.refs) {
 		return false, nil
+	}
+	if s.at%touched == 0 {
+		s.touch()
 	}
 	s.at++
 	return true, e.parse(s.arena.at(s.arena.refs[s.at-1]))

@@ -293,10 +293,10 @@ func TestPowerCut(t *testing.T) {
 }
 
 // whole is an output's file.
-func whole(t testing.TB, opt Options) []byte {
+func whole(t testing.TB, opt Options, n int) []byte {
 	fs := vfs.NewMem()
 	s := openStore(t, fs, StoreOptions{})
-	if _, _, err := write(fs, s, idOf(0, 1), opt, 100, 10); err != nil {
+	if _, _, err := write(fs, s, idOf(0, 1), opt, n, 10); err != nil {
 		t.Fatal(err)
 	}
 	return contentsOf(t, fs, s.path(idOf(0, 1)))
@@ -333,9 +333,9 @@ func FuzzIndex(f *testing.F) {
 }
 
 func FuzzFile(f *testing.F) {
-	f.Add(whole(f, Options{Partitions: 2}))
-	f.Add(whole(f, Options{Partitions: 2, Memory: 1, Compression: LZ4}))
-	f.Add(whole(f, Options{Partitions: 1, Memory: 1, Compression: Zstd}))
+	f.Add(whole(f, Options{Partitions: 2}, 4))
+	f.Add(whole(f, Options{Partitions: 2, Memory: 1, Compression: LZ4}, 40))
+	f.Add(whole(f, Options{Partitions: 1, Memory: 1, Compression: Zstd}, 40))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fs := vfs.NewMem()
 		replace(t, fs, "x", data)

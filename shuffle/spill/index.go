@@ -188,3 +188,18 @@ func parseFooter(src []byte, size int64) (indexAt int64, c shuffle.Count, err er
 	c.Sum = shuffle.Sum{High: binary.LittleEndian.Uint64(src[16:]), Low: binary.LittleEndian.Uint64(src[24:])}
 	return int64(at), c, nil
 }
+
+// Sizes adds up the sub-partitions of the outputs of all producers of an exchange, in
+// bytes before compression: what [Split] is asked about.
+func Sizes(outputs []Summary) []int64 {
+	var sizes []int64
+	for i := range outputs {
+		for p := range outputs[i].Partitions {
+			if p == len(sizes) {
+				sizes = append(sizes, 0)
+			}
+			sizes[p] += outputs[i].Partitions[p].Raw
+		}
+	}
+	return sizes
+}

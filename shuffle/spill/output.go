@@ -25,6 +25,12 @@ type Host interface {
 	Drop(id ID)
 }
 
+// Written is an [Output] for whoever does not know its type.
+type Written interface {
+	Finish() (Summary, error)
+	Abort()
+}
+
 // Options configure an Output; the zero value works.
 type Options struct {
 	// Partitions is the number of sub-partitions. Default 128, as many as a job has

@@ -131,6 +131,12 @@ type ReaderOptions struct {
 	Parallel int
 }
 
+// Feed is a [Reader] for whoever does not know its type.
+type Feed interface {
+	Gate() shuffle.Gate
+	Run(ctx context.Context, barriers ...flow.Barrier) error
+}
+
 // Reader feeds a gate with a range of the outputs of all producers.
 type Reader[T any] struct {
 	from    Opener

@@ -54,11 +54,9 @@ func TestRoundTrip(t *testing.T) {
 		if out := s.Outputs(""); len(out) != producers || s.Used() != used(out) {
 			r.Fatal(out, s.Used())
 		}
-		sizes := make([]int64, opt.Partitions)
-		for _, sum := range sums {
-			for i, p := range sum.Partitions {
-				sizes[i] += p.Bytes
-			}
+		sizes := Sizes(sums)
+		if len(sizes) != opt.Partitions {
+			r.Fatal(sizes)
 		}
 		seen := map[[2]int]bool{}
 		for _, of := range Split(sizes, rapid.Int64Range(1, 1<<16).Draw(r, "target"), rapid.IntRange(1, 7).Draw(r, "parallelism")) {
@@ -90,6 +88,13 @@ func used(out []Summary) (n int64) {
 	}
 	return n
 }
+
+var (
+	_ Written = (*Output[order])(nil)
+	_ Feed    = (*Reader[order])(nil)
+	_ Host    = (*Store)(nil)
+	_ Opener  = (*Store)(nil)
+)
 
 // TestOtherWriters: a rebalanced and a broadcast exchange.
 func TestOtherWriters(t *testing.T) {

@@ -185,8 +185,10 @@ func fakeAgent(dir string) {
 // assignment is one for an executor of that mode.
 func assignment(id, mode string) api.Assignment {
 	return api.Assignment{
-		Alloc:       api.Alloc{ID: api.AllocID(id), Job: "job", Term: 1},
-		Job:         api.JobSpec{Name: "job", Env: map[string]string{modeEnv: mode}},
+		Alloc: api.Alloc{ID: api.AllocID(id), Job: "job", Term: 1},
+		Job: api.JobSpec{Name: "job", Env: map[string]string{
+			modeEnv: mode, "GORACE": "atexit_sleep_ms=0", // a race is told nevertheless, and nobody waits
+		}},
 		Coordinator: "h:1",
 	}
 }

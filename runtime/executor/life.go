@@ -229,7 +229,9 @@ func (l *life) say() {
 		return
 	}
 	var c api.ExecutorCommand
-	if t := term(l.a); !l.a.Alloc.Coordinator && l.a.Coordinator != "" && (l.a.Coordinator != l.told.coordinator || t != l.told.term) {
+	// A coordinator hears of those that come after it only: then its own term is over.
+	if t := term(l.a); l.a.Coordinator != "" && (l.a.Coordinator != l.told.coordinator || t != l.told.term) &&
+		(!l.a.Alloc.Coordinator || t > l.told.term) {
 		c.Coordinator, c.Term = l.a.Coordinator, t
 		l.told.coordinator, l.told.term = c.Coordinator, t
 	}

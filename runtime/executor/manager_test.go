@@ -462,7 +462,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	for _, v := range names {
 		k, _, _ := strings.Cut(v, "=")
-		if !slices.Contains([]string{"PASSWORD", "GOMEMLIMIT", "GOMAXPROCS", "TZ", "PATH", "HOME", "LANG", "TMPDIR", api.ExecutorEnv, DirEnv, modeEnv}, k) {
+		if !slices.Contains([]string{"PASSWORD", "GOMEMLIMIT", "GOMAXPROCS", "TZ", "PATH", "HOME", "LANG", "TMPDIR", api.ExecutorEnv, DirEnv, modeEnv, "GORACE"}, k) {
 			t.Errorf("%s has no business there", v)
 		}
 	}

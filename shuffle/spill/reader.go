@@ -23,7 +23,9 @@ type LostError struct {
 }
 
 // Error names the output and what was found.
-func (e *LostError) Error() string { return fmt.Sprintf("shuffle/spill: output of %s: %v", e.ID, e.Err) }
+func (e *LostError) Error() string {
+	return fmt.Sprintf("shuffle/spill: output of %s: %v", e.ID, e.Err)
+}
 
 // Unwrap is what was found.
 func (e *LostError) Unwrap() error { return e.Err }

@@ -29,7 +29,7 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return fmt.Errorf("rpc: %T is not decoded here", v)
 	}
-	*b = data.Materialize()
+	*b = data.Materialize() //nolint:misspell // gRPC's name for it
 	return nil
 }
 

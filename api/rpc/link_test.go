@@ -235,7 +235,7 @@ func TestEnds(t *testing.T) {
 	}
 	l, e, ended := dial()
 	l.Close()
-	if err := within(t, c.left); err == nil || e.Err() == nil {
+	if err := within(t, c.left); !errors.Is(err, errEnded) || e.Err() == nil {
 		t.Error(err)
 	}
 	within(t, ended)

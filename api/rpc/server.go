@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -140,14 +139,16 @@ func (s *Server) work(stream grpc.ServerStream) error {
 	select {
 	case <-e.peer.done:
 	case <-stream.Context().Done():
-		e.peer.end(fmt.Errorf("the connection ended: %w", context.Cause(stream.Context())))
+		e.peer.end(errEnded)
 	}
 	<-e.peer.done
 	go func() {
 		defer s.side.Done()
 		e.peer.side.Wait()
 	}()
-	err = e.peer.err
+	if err = e.peer.err; status.Code(err) == codes.Canceled {
+		err = errEnded // what gRPC says of that is about a context
+	}
 	if s.opt.Left != nil {
 		s.opt.Left(e, err)
 	}
@@ -156,6 +157,8 @@ func (s *Server) work(stream grpc.ServerStream) error {
 	}
 	return status.Error(codes.Unavailable, cut(err.Error()))
 }
+
+var errEnded = errors.New("its connection ended")
 
 // hello reads the first message, which must come soon.
 func (s *Server) hello(stream grpc.ServerStream) (*Executor, error) {

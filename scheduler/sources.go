@@ -3,11 +3,11 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"github.com/weirflow/weir/checkpoint"
 	"sync"
 	"time"
 
 	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"

@@ -91,7 +91,7 @@ func collect(opts []Option) options {
 
 func (o *options) refuse(format string, args ...any) {
 	if o.err == nil {
-		o.err = fmt.Errorf("datagen: "+format, args...)
+		o.err = &flow.Failure{Domain: flow.DomainUser, Cause: fmt.Errorf("datagen: "+format, args...)}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/weirflow/weir/flow"
 )
 
 // Defaults.
@@ -54,7 +56,7 @@ type clientOptions struct {
 
 func (o *clientOptions) refuse(format string, args ...any) {
 	if o.err == nil {
-		o.err = fmt.Errorf("kafka: "+format, args...)
+		o.err = &flow.Failure{Domain: flow.DomainUser, Cause: fmt.Errorf("kafka: "+format, args...)}
 	}
 }
 

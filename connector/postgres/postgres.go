@@ -32,6 +32,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
 )
@@ -58,7 +59,7 @@ type options struct {
 
 func (o *options) refuse(format string, args ...any) {
 	if o.err == nil {
-		o.err = fmt.Errorf("postgres: "+format, args...)
+		o.err = &flow.Failure{Domain: flow.DomainUser, Cause: fmt.Errorf("postgres: "+format, args...)}
 	}
 }
 

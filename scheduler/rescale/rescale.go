@@ -37,9 +37,9 @@ type Sample struct {
 type Options struct {
 	// Min and Max bound the parallelism. Max is at least Min, and Min at least 1.
 	Min, Max int
-	// Utilization is the share of the time in which subtasks should be busy: the rest is for
+	// Utilisation is the share of the time in which subtasks should be busy: the rest is for
 	// what comes in bursts, and to catch up after a restart. Default 0.7.
-	Utilization float64
+	Utilisation float64
 	// UpAfter is for how long more must have been wanted, DownAfter for how long less would have
 	// been enough. Defaults 15s, 5m.
 	UpAfter, DownAfter time.Duration
@@ -67,7 +67,7 @@ func (o *Options) EnsureDefaults() {
 	for _, f := range []struct {
 		v    *float64
 		dflt float64
-	}{{&o.Utilization, 0.7}, {&o.Least, 0.1}, {&o.Skew, 1.75}} {
+	}{{&o.Utilisation, 0.7}, {&o.Least, 0.1}, {&o.Skew, 1.75}} {
 		if *f.v == 0 {
 			*f.v = f.dflt
 		}
@@ -88,8 +88,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Max < o.Min:
 		return fmt.Errorf("rescale: at most %d subtasks and at least %d: the maximum is not less than the minimum", o.Max, o.Min)
-	case !(o.Utilization > 0 && o.Utilization <= 1):
-		return fmt.Errorf("rescale: utilization %g is not above 0 and at most 1", o.Utilization)
+	case !(o.Utilisation > 0 && o.Utilisation <= 1):
+		return fmt.Errorf("rescale: utilisation %g is not above 0 and at most 1", o.Utilisation)
 	case !(o.Least >= 0 && o.Least < 1):
 		return fmt.Errorf("rescale: a least change of %g is not from 0 to below 1", o.Least)
 	case !(o.Skew > 1):
@@ -209,19 +209,19 @@ func measure(s *Sample, o *Options) need {
 		useful := f
 		if p > 1 && most > o.Skew*busy {
 			line += fmt.Sprintf(", its busiest subtask %.0f%%", 100*most)
-			if f*most > o.Utilization {
+			if f*most > o.Utilisation {
 				useful = min(f, 1/most)
 				n.skewed = fmt.Sprintf("one subtask of %s is busy for %.0f%% of the time, on average they are for %.0f%%: "+
 					"few keys have most of the records, and more subtasks do not help them", l.ID, 100*most, 100*busy)
 			}
 		}
-		load := float64(p) * busy * useful / o.Utilization
+		load := float64(p) * busy * useful / o.Utilisation
 		wants := s.Parallelism
 		if load < float64(math.MaxInt32) {
 			wants = max(1, int(math.Ceil(load-1e-9)))
 		}
 		n.lines = append(n.lines, fmt.Sprintf("%s: %s up to %s; %s are wanted: %d at %.0f%%",
-			line, doing(p), rate(l.In/busy), rate(l.In*f), wants, 100*o.Utilization))
+			line, doing(p), rate(l.In/busy), rate(l.In*f), wants, 100*o.Utilisation))
 		// What has fewer subtasks than the job has them for another reason.
 		if (l.Subtasks == 0 || l.Subtasks >= s.Parallelism) && wants > n.subtasks {
 			n.subtasks, n.load = wants, l.ID

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 type model struct {
 	s                   *Scaler
 	rng                 *rand.Rand
-	now, begun          time.Duration
+	now                 time.Duration
 	p, changes          int
 	backlog             float64
 	src, sum, hot, most float64
@@ -85,7 +85,7 @@ func (m *model) scaler(t *testing.T, d *datadriven.TestData) string {
 	o := Options{DryRun: d.HasArg("dry")}
 	d.MaybeScanArgs(t, "min", &o.Min)
 	d.MaybeScanArgs(t, "max", &o.Max)
-	o.Utilization = number(t, d, "utilization", 0)
+	o.Utilisation = number(t, d, "utilisation", 0)
 	duration(t, d, "up", &o.UpAfter)
 	duration(t, d, "down", &o.DownAfter)
 	duration(t, d, "settle", &o.Settle)

@@ -25,6 +25,9 @@ const preambleSize = len(magic) + 4
 // are not batches after it.
 const maxHello = 8 << 10
 
+// lingers is how long a process that was refused may take to hear why.
+const lingers = 100 * time.Millisecond
+
 // ErrVersion is why two processes do not talk. Callers may use errors.Is.
 var ErrVersion = errors.New("shuffle/wire: the other process speaks another version")
 
@@ -131,6 +134,10 @@ func (d *dialog) answer(c net.Conn, full bool) (peer string, f *frames, err erro
 		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			// Best effort: the connection is closed in any case.
 			_, _ = c.Write(append(appendPreamble(nil, Version), d.frame(kindRefused, greeting{Name: d.opt.Name, Reason: err.Error()})...))
+			// What it has sent in the meantime is read, for to close with it unread would
+			// cut off the answer.
+			_ = c.SetReadDeadline(time.Now().Add(lingers))
+			_, _ = io.CopyN(io.Discard, c, readBuffer)
 		}
 		return g.Name, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -159,5 +160,42 @@ func TestNames(t *testing.T) {
 		if _, err := s.Begin(id); err == nil {
 			t.Errorf("%s is taken", id)
 		}
+	}
+}
+
+// TestManyAtOnce: writers, readers, and jobs that are removed under them.
+func TestManyAtOnce(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, fs, StoreOptions{Budget: 1 << 30})
+	var wg sync.WaitGroup
+	for w := range 6 {
+		wg.Go(func() {
+			for round := range flow.Attempt(8) {
+				id := idOf(w, round+1)
+				if w%2 == 1 {
+					id.Job = "job-2"
+				}
+				_, _, err := write(fs, s, id, Options{Partitions: 4, Memory: 1}, 60, 10)
+				if err != nil {
+					if id.Job == "job-1" || !errors.Is(err, ErrStale) && !isNotExist(err) {
+						t.Error(err)
+					}
+					continue
+				}
+				got, _, err := read(t, s, []ID{id}, Range{0, 4}, 4, 1000)
+				if _, lost := IsLost(err); err == nil && len(got) != 60 || err != nil && (id.Job == "job-1" || !lost) {
+					t.Errorf("%d records, %v", len(got), err)
+				}
+				if w == 0 {
+					if err := s.RemoveJob("job-2"); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(s.RemoveJob("job-1"), s.RemoveJob("job-2")); err != nil || s.Used() != 0 {
+		t.Error(err, s.Used())
 	}
 }

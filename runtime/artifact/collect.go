@@ -9,7 +9,7 @@ import (
 
 // Delete removes a program. One that is pinned stays, with ErrInUse.
 func (s *Store) Delete(h Hash) error {
-	if err := s.remove(h, func(e *entry) bool { return e.pins == 0 }); err != nil {
+	if err := s.remove(h, func(*entry) bool { return s.mu.pins[h] == 0 }); err != nil {
 		return fmt.Errorf("artifact: delete %v: %w", h, err)
 	}
 	return nil
@@ -51,7 +51,7 @@ func (s *Store) makeRoom(h Hash, size int64) (leave func(), err error) {
 
 // collectableLocked reports whether a program is neither pinned, nor wanted, nor young.
 func (s *Store) collectableLocked(h Hash, e *entry) bool {
-	return e.pins == 0 && !s.mu.wanted[h] && s.o.testing.now().Sub(e.used) > s.o.Keep
+	return s.mu.pins[h] == 0 && !s.mu.wanted[h] && s.o.testing.now().Sub(e.used) > s.o.Keep
 }
 
 func (s *Store) collect(but Hash, more int64) (removed []Hash, err error) {

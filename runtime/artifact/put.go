@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -153,13 +152,4 @@ func noRoom(err error, dir string) error {
 		return fmt.Errorf("%w: make room on the disk of %s, or lower the budget of programs: %w", ErrNoRoom, dir, err)
 	}
 	return err
-}
-
-// touch notes a use on the disk too, so that the order of uses outlives the process.
-func (s *Store) touch(h Hash, now time.Time) {
-	if s.real() {
-		// The time is a hint about what to collect first: without it the program is
-		// collected too early at worst, and fetched again.
-		_ = os.Chtimes(s.path(h), now, now)
-	}
 }

@@ -108,8 +108,9 @@ type Store struct {
 	mu    struct {
 		sync.Mutex
 		entries map[Hash]*entry
-		total   int64 // of entries
-		coming  int64 // of what is about to become one
+		total   int64        // of entries
+		coming  int64        // of what is about to become one
+		pins    map[Hash]int // by hash: a program that is on its way can be pinned too
 		wanted  map[Hash]bool
 		flights map[flightKey]*flight
 		temp    uint64
@@ -120,7 +121,6 @@ type Store struct {
 type entry struct {
 	size     int64
 	used     time.Time
-	pins     int
 	verified bool // in this process
 }
 
@@ -134,7 +134,8 @@ func Open(o Options) (*Store, error) {
 	}
 	o.EnsureDefaults()
 	s := &Store{o: o, slots: make(chan struct{}, o.Parallel)}
-	s.mu.entries, s.mu.wanted, s.mu.flights = map[Hash]*entry{}, map[Hash]bool{}, map[flightKey]*flight{}
+	s.mu.entries, s.mu.pins = map[Hash]*entry{}, map[Hash]int{}
+	s.mu.wanted, s.mu.flights = map[Hash]bool{}, map[flightKey]*flight{}
 	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("artifact: make the directory: %w", err)
 	}
@@ -190,7 +191,7 @@ func (s *Store) List() []Info {
 	defer s.mu.Unlock()
 	infos := make([]Info, 0, len(s.mu.entries))
 	for h, e := range s.mu.entries {
-		infos = append(infos, Info{Hash: h, Size: e.size, Used: e.used, Pinned: e.pins > 0, Wanted: s.mu.wanted[h]})
+		infos = append(infos, Info{Hash: h, Size: e.size, Used: e.used, Pinned: s.mu.pins[h] > 0, Wanted: s.mu.wanted[h]})
 	}
 	slices.SortFunc(infos, func(a, b Info) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	return infos

@@ -21,49 +21,50 @@ type Source interface {
 // the disk is removed, and fetched anew. Where it was used before in this process, nothing
 // is read.
 func (s *Store) Use(ctx context.Context, h Hash, from ...Source) (path string, release func(), err error) {
-	for range 3 { // it may be collected in between, or be corrupt once
+	s.mu.Lock()
+	s.mu.pins[h]++ // before there is anything to pin: nothing is collected in between
+	s.mu.Unlock()
+	release = sync.OnceFunc(func() { s.unpin(h) })
+	for range 2 { // it may be corrupt once
 		if err = s.Fetch(ctx, h, from...); err != nil {
-			return "", nil, err
-		}
-		e := s.pin(h)
-		if e == nil {
-			continue
+			break
 		}
 		if err = s.verify(ctx, h); err == nil {
-			return s.path(h), sync.OnceFunc(func() { s.unpin(e) }), nil
+			s.used(h)
+			return s.path(h), release, nil
 		}
-		s.unpin(e)
 		if !errors.Is(err, ErrCorrupt) || len(from) == 0 {
-			return "", nil, err
+			break
 		}
 	}
-	if err == nil {
-		err = fmt.Errorf("artifact: %v: removed again and again while it was to be used: %w", h, ErrNotFound)
-	}
+	release()
 	return "", nil, err
 }
 
-func (s *Store) pin(h Hash) *entry {
+func (s *Store) unpin(h Hash) {
 	s.mu.Lock()
-	e := s.mu.entries[h]
+	defer s.mu.Unlock()
+	if s.mu.pins[h]--; s.mu.pins[h] == 0 {
+		delete(s.mu.pins, h)
+	}
+	if e := s.mu.entries[h]; e != nil {
+		e.used = s.o.testing.now()
+	}
+}
+
+// used notes a use, on the disk too, so that the order of uses outlives the process.
+func (s *Store) used(h Hash) {
 	now := s.o.testing.now()
-	if e != nil {
-		e.pins++
+	s.mu.Lock()
+	if e := s.mu.entries[h]; e != nil {
 		e.used = now
 	}
 	s.mu.Unlock()
-	if e != nil {
-		s.touch(h, now)
+	if s.real() {
+		// The time is a hint about what to collect first: without it the program is
+		// collected too early at worst, and fetched again.
+		_ = os.Chtimes(s.path(h), now, now)
 	}
-	return e
-}
-
-// unpin lets go of an entry, which may not be the hash's any more.
-func (s *Store) unpin(e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.pins--
-	e.used = s.o.testing.now()
 }
 
 // verify reads the program once in each process. One that is not what its name says is
@@ -87,7 +88,7 @@ func (s *Store) verify(ctx context.Context, h Hash) error {
 		f, err := s.o.FS.Open(s.path(h))
 		if errors.Is(err, os.ErrNotExist) {
 			s.drop(h, e)
-			return fmt.Errorf("artifact: %v: %w: its file is gone", h, ErrCorrupt)
+			return fmt.Errorf("artifact: %v: %w: there is no file of it", h, ErrCorrupt)
 		}
 		if err != nil {
 			return fmt.Errorf("artifact: verify %v: %w", h, err)

@@ -33,15 +33,17 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// forever blocks, and takes no signal for its end.
+// forever blocks until it is killed.
 func forever() {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)
-	signal.Ignore(syscall.SIGTERM)
 	<-c
 }
 
 func fakeExecutor(mode string) {
+	if mode == "deaf" || mode == "silent" || mode == "orphan" {
+		signal.Ignore(syscall.SIGTERM) // before anybody can send it
+	}
 	events := os.NewFile(3, "events")
 	say := func(e api.ExecutorEvent) {
 		b, err := json.Marshal(e)

@@ -254,7 +254,11 @@ func (m *Manager) Kill(ctx context.Context, why string) error {
 	return nil
 }
 
-// Close kills what lives and waits for it. Logs stay. Who wants executors to end in order
+// closePatience is how long Close waits for processes that were killed. The kernel cannot end one
+// that waits for a disk which has gone.
+const closePatience = 30 * time.Second
+
+// Close kills what lives and waits for it; an error says what does not die. Logs stay. Who wants executors to end in order
 // applies an empty set before, and waits for their statuses.
 func (m *Manager) Close() error {
 	m.mu.Lock()
@@ -267,7 +271,11 @@ func (m *Manager) Close() error {
 	if was {
 		return nil
 	}
-	_ = m.Kill(context.Background(), "the agent ends") // that has no end but its own
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	if err := m.Kill(ctx, "the agent ends"); err != nil {
+		return fmt.Errorf("executor: close: %w", err)
+	}
 	m.wg.Wait()
 	m.spawner.close()
 	m.cgroups.close()

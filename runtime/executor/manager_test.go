@@ -285,8 +285,8 @@ func TestEnds(t *testing.T) {
 func TestNeverReady(t *testing.T) {
 	r := newRig(t, Options{StartTimeout: 50 * time.Millisecond, StopGrace: 10 * time.Millisecond, TermGrace: 10 * time.Millisecond})
 	r.apply(assignment("a1", "never"))
-	if s := r.state("a1", api.AllocFailed); s.Exit != "it did not say within 50ms that it listens: killed by SIGKILL" {
-		t.Fatalf("%+v", s)
+	if s := r.state("a1", api.AllocFailed); !strings.HasPrefix(s.Exit, "it did not say within 50ms that it listens: killed by SIG") {
+		t.Fatalf("%+v", s) // by which signal is a matter of how fast it was
 	}
 }
 

@@ -674,3 +674,46 @@ func BenchmarkStart(b *testing.B) {
 		}
 	})
 }
+
+// TestFromStore runs programs that were stored a moment ago, while others are being started:
+// none is too busy to be executed, and none stays pinned.
+func TestFromStore(t *testing.T) {
+	store, err := artifact.Open(artifact.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	r := newRig(t, Options{Artifacts: store})
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var as []api.Assignment
+	for i := range 4 {
+		program := append(slices.Clip(self), fmt.Sprint("program ", i)...)
+		h, _, err := store.Put(t.Context(), bytes.NewReader(program), 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := assignment(fmt.Sprint("a", i), "good")
+		a.Job.Artifact = h.String()
+		as = append(as, a)
+		r.apply(as...)
+	}
+	for _, a := range as {
+		r.state(a.Alloc.ID, api.AllocRunning)
+	}
+	for _, i := range store.List() {
+		if !i.Pinned {
+			t.Errorf("%v runs, and is not pinned", i.Hash)
+		}
+	}
+	if err := r.Kill(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range store.List() {
+		if i.Pinned {
+			t.Errorf("%v is pinned by nobody", i.Hash)
+		}
+	}
+}

@@ -223,10 +223,9 @@ func (w *writer) sorted() []byte {
 func (w *writer) operation(r *route) {
 	w.line("operationId: %s", r.id)
 	w.line("summary: %s", strconv.Quote(r.summary))
-	switch {
-	case r.role == "":
+	if r.role == "" {
 		w.line("security: []")
-	default:
+	} else {
 		w.line("description: %s", strconv.Quote("Takes a token with the role "+string(r.role)+"."))
 	}
 	var inPath []string

@@ -88,6 +88,7 @@ func New(c Config) (*Client, error) {
 		DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
 		TLSClientConfig:       c.TLS.Clone(),
 		TLSHandshakeTimeout:   5 * time.Second,
+		ExpectContinueTimeout: 5 * time.Second,
 		ResponseHeaderTimeout: 11 * time.Minute, // a savepoint may take 10
 		MaxIdleConnsPerHost:   4,
 		IdleConnTimeout:       time.Minute,
@@ -216,6 +217,10 @@ func (c *Client) once(ctx context.Context, u *url.URL, r request) (*http.Respons
 	q.ContentLength = r.size
 	if r.kind != "" {
 		q.Header.Set("Content-Type", r.kind)
+	}
+	if r.size > 64<<10 {
+		// A server that refuses it, or sends it on, says so before the body is sent.
+		q.Header.Set("Expect", "100-continue")
 	}
 	if c.config.Token != "" {
 		q.Header.Set("Authorization", "Bearer "+c.config.Token)

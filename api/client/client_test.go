@@ -150,6 +150,22 @@ func TestLeaderElsewhere(t *testing.T) {
 	}
 }
 
+// A program is sent to the leader only, however large it is.
+func TestUploadToTheLeader(t *testing.T) {
+	program := strings.Repeat("x", 8<<20)
+	leader := newScript(t, say(api.ArtifactInfo{Size: int64(len(program))}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sendTo(leader.URL)(w, r) }))
+	defer server.Close()
+	sent := 0
+	info, err := newClient(t, server.URL).Upload(t.Context(), "sha256:0", int64(len(program)), func() (io.ReadCloser, error) {
+		sent++
+		return io.NopCloser(strings.NewReader(program)), nil
+	})
+	if err != nil || info.Size != int64(len(program)) || sent != 2 {
+		t.Fatal(err, info, sent)
+	}
+}
+
 func TestStream(t *testing.T) {
 	s := newScript(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"seq":4,"kind":"failed"}`, "\n\n", `{"seq":5}`, "\n", `{"error":{"code":"timeout","message":"late"}}`, "\n")

@@ -40,7 +40,7 @@ func NewAuthority(name string, now time.Time, ttl time.Duration) (*Authority, Pa
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: name, Organization: []string{"weir"}},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-slack),
 		NotAfter:              now.Add(ttl),
 		IsCA:                  true,
@@ -118,7 +118,7 @@ func (a *Authority) Issue(w Wanted, now time.Time) (Pair, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: w.Name, Organization: []string{"weir"}, OrganizationalUnit: []string{string(w.Role)}},
+		Subject:               pkix.Name{CommonName: w.Name},
 		NotBefore:             now.Add(-slack),
 		NotAfter:              end,
 		BasicConstraintsValid: true,

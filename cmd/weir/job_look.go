@@ -48,7 +48,7 @@ func printGraph(t io.Writer, g *api.JobGraph) {
 	for _, ch := range g.Chains {
 		fmt.Fprintf(t, "\n%s\t×%d\tregion %d\n", ch.ID, ch.Parallelism, ch.Region)
 		for _, o := range ch.Operators {
-			fmt.Fprintf(t, "  %s\t%s\t\n", o.Name, o.Kind)
+			fmt.Fprintf(t, "  %s\t%s\n", o.Name, o.Kind)
 		}
 		for _, e := range g.Exchanges {
 			if e.ToChain == ch.ID {

@@ -79,6 +79,7 @@ func TestMistakes(t *testing.T) {
 		{"slot: 3", `:1: there is no key "slot": did you mean "slots"?`},
 		{"name: a\n\nlisten:\n  htp: x", `:4: there is no key "listen.htp": did you mean "listen.http"?`},
 		{"executor_cert: x", `:1: there is no key "executor_cert": did you mean "tls.executor_cert"?`},
+		{"tls: {certificate: x}", `:1: there is no key "tls.certificate": did you mean "tls.cert"?`},
 		{"frobnicate: 1", `:1: there is no key "frobnicate"`},
 		{"slots: many", `:1: slots: "many" must be a whole number`},
 		{"lease: 3", `:1: lease: "3" must be a time with its unit`},

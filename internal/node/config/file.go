@@ -140,7 +140,11 @@ func meantKey(prefix, name string) string {
 func meant(word string, all []string) string {
 	best, least := "", len(word)/3+2
 	for _, a := range all {
-		if d := distance(word, a, least); d < least {
+		d := distance(word, a, least)
+		if strings.HasPrefix(word, a) && len(a) > 3 {
+			d = min(d, 1) // "certificate" for "cert"
+		}
+		if d < least {
 			best, least = a, d
 		}
 	}

@@ -212,8 +212,8 @@ func (r *round) waits(j *Job, ch *JobChange, co *Alloc, reason string) {
 
 // lacks is for a job that does not fit.
 func (r *round) lacks(j *Job, ch *JobChange, here []*Alloc, co *Alloc, plan place.Plan) {
-	if co != nil && (j.Status == api.JobRunning || j.Status == api.JobStopping) {
-		// It goes on with what it has, or will say that it can't.
+	if co != nil && (j.Status == api.JobRunning || j.Status == api.JobStopping) && slotsOf(here) >= j.Wants {
+		// More is wanted than it asks for itself: it goes on with what it has.
 		r.d.Notes = append(r.d.Notes, Note{Job: j.Spec.Name, Text: plan.Reason})
 		return
 	}

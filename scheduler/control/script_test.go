@@ -243,6 +243,12 @@ func (s *script) jobSays(cmd string, args []string) error {
 		j.Slots, err = strconv.Atoi(args[1])
 	case "report":
 		j.Status, j.Reason, j.Since = api.JobStatus(args[1]), strings.Join(args[2:], " "), s.c.Now
+		j.Wants = 0
+		for _, a := range s.c.Allocs {
+			if a.Job == j.Spec.Name && a.live() && !a.Stop && j.Status == api.JobRunning {
+				j.Wants += a.Slots // it runs with what is there
+			}
+		}
 	}
 	return err
 }

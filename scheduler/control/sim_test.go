@@ -130,6 +130,7 @@ func (w *world) fault() {
 	default:
 		j.Spec.Version++
 		j.Spec.Parallelism = 1 + w.rng.IntN(5)
+		j.Wants = 0
 		j.Wish, j.WishAt, j.Status, j.Reason, j.Since = api.WishRun, w.clock(), api.JobPending, "", w.clock()
 		w.say("job %s version %d of %d slots", j.Spec.Name, j.Spec.Version, j.Spec.Parallelism)
 		w.touch(j.Spec.Name)

@@ -243,6 +243,7 @@ func (w *world) update(node api.NodeID, s api.AllocStatus) {
 		if s.Job != nil && j != nil && al.Coordinator && al.Term == j.Term && al.Version == j.Spec.Version && !j.Status.Ended() &&
 			w.reports[al.ID] != s.Job.Status {
 			w.reports[al.ID] = s.Job.Status
+			j.Wants = s.Job.Slots
 			w.setStatus(j, s.Job.Status)
 		}
 		if s.State == al.Status.State || s.State == api.AllocPending {
@@ -340,7 +341,7 @@ func (w *world) agent(a *agent) {
 			p := a.procs[id]
 			s := api.AllocStatus{Alloc: id, State: p.state}
 			if p.job != nil {
-				s.Job = &api.JobReport{Status: *p.job}
+				s.Job = &api.JobReport{Status: *p.job, Slots: p.ran}
 			}
 			m.statuses = append(m.statuses, s)
 		}

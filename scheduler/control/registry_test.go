@@ -145,3 +145,43 @@ func TestRegistry(t *testing.T) {
 	l.up()
 	l.want(api.JobCancelled, 0, "")
 }
+
+// BenchmarkFrom copies a registry's view of 1,000 agents, 1,000 jobs and 10,000 executors.
+func BenchmarkFrom(b *testing.B) {
+	r := registry.New()
+	index := uint64(0)
+	apply := func(c registry.Command) {
+		data, err := registry.Encode(c, 1, "")
+		if err != nil {
+			b.Fatal(err)
+		}
+		index++
+		if res := r.Apply(index, data); res.Err() != nil {
+			b.Fatal(res.Err())
+		}
+	}
+	c := large(1000)
+	for _, n := range c.Nodes {
+		n.Name = string(n.ID)
+		apply(&registry.RegisterNode{Node: n.Node})
+	}
+	for _, j := range c.Jobs {
+		apply(&registry.SubmitJob{Spec: j.Spec})
+	}
+	heard := map[api.NodeID]Heard{}
+	for _, n := range c.Nodes {
+		heard[n.ID] = Heard{At: c.Now}
+	}
+	d := Decide(From(r.View(), heard, c.Now, ""), Options{})
+	start := time.Now()
+	for _, cmd := range d.Commands(r.Index(), true) {
+		apply(cmd)
+	}
+	b.Logf("applying %d decisions: %s", len(d.Jobs), time.Since(start))
+	b.ReportAllocs()
+	for b.Loop() {
+		if c := From(r.View(), heard, c.Now, ""); len(c.Allocs) != 10_000 {
+			b.Fatal(len(c.Allocs))
+		}
+	}
+}

@@ -20,12 +20,12 @@ import (
 var full = Meta{
 	Node: api.Node{ID: "n1", Name: "one", Zone: "z", Server: true, Slots: 8, RPC: "10.0.0.1:7400", HTTP: "10.0.0.1:7403",
 		Version: "1.2.0", Tags: map[string]string{"b": "2", "a": "1 &"}},
-	Raft: "10.0.0.1:7402", Expect: 3, Started: true,
+	Raft: "10.0.0.1:7402", Expect: 3, Started: true, Instance: 7,
 }
 
 // form is what release 1 sends for full: docs/format/gossip.md.
-const form = "8ba16ea36f6e65a17aa17aa173c3a16c08a172ad31302e302e302e313a37343030a168ad31302e302e302e313a37343033" +
-	"a176a5312e322e30a174ab613d312b2532362662" + "3d32a161ad31302e302e302e313a37343032a16503a162c3"
+const form = "8ca16ea36f6e65a17aa17aa173c3a16c08a172ad31302e302e302e313a37343030a168ad31302e302e302e313a37343033" +
+	"a176a5312e322e30a174ab613d312b2532362662" + "3d32a161ad31302e302e302e313a37343032a16503a162c3a169ce00000007"
 
 func TestForm(t *testing.T) {
 	data, err := full.encode()
@@ -43,7 +43,7 @@ func TestForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(full, got, cmp.AllowUnexported(Meta{})); diff != "" {
+	if diff := cmp.Diff(full, got); diff != "" {
 		t.Error(diff)
 	}
 	// What a later release adds is passed over.
@@ -53,24 +53,30 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// TestRoomToLeave: meta that just fits can still say that its agent leaves.
-func TestRoomToLeave(t *testing.T) {
-	m := Meta{Node: api.Node{ID: "a", Name: "a"}}
-	for n := 400; ; n++ {
-		m.Node.Zone = strings.Repeat("z", n)
-		if _, err := m.encode(); err != nil {
-			m.Node.Zone = m.Node.Zone[1:]
-			break
+// TestGoodbyes: they are read as they are written; the rest is passed over.
+func TestGoodbyes(t *testing.T) {
+	list := []goodbye{{"n1", 7}, {"n2", 0xffffffff}}
+	data := writeGoodbyes(list)
+	if string(data) != "left 00000007 n1\nleft ffffffff n2\n" {
+		t.Fatalf("the form has changed: %q", data)
+	}
+	data = append([]byte("later 1 x\nleft 1\nleft zz n\nleft 1 "+strings.Repeat("n", 200)+"\n\xff\n"), data...)
+	if got := readGoodbyes(data); !slices.Equal(got, list) {
+		t.Fatal(got)
+	}
+	if got := readGoodbyes([]byte(strings.Repeat("left 1 n\n", 1000))); len(got) != maxGoodbyes {
+		t.Fatal(len(got))
+	}
+}
+
+func FuzzGoodbyes(f *testing.F) {
+	f.Add(writeGoodbyes([]goodbye{{"n1", 7}, {"n2", 8}}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list := readGoodbyes(data)
+		if got := readGoodbyes(writeGoodbyes(list)); !slices.Equal(got, list) {
+			t.Fatal(list, got)
 		}
-	}
-	m.leaving = true
-	data, err := m.encode()
-	if err != nil || len(data) > MaxMeta {
-		t.Fatal(len(data), err)
-	}
-	if got, err := decodeMeta("a", data); err != nil || !got.leaving {
-		t.Fatal(err)
-	}
+	})
 }
 
 func FuzzMeta(f *testing.F) {

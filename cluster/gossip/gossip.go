@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log" //nolint:depguard // the library takes no other
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -44,6 +45,8 @@ type Options struct {
 	testing struct {
 		// transport comes between the library and the network.
 		transport func(*memberlist.NetTransport) memberlist.Transport
+		// instead is there instead of the network.
+		instead memberlist.Transport
 	}
 }
 
@@ -115,6 +118,7 @@ type Gossip struct {
 	list  *memberlist.Memberlist
 	table *table
 	keys  *Keys
+	words *memberlist.TransmitLimitedQueue // goodbyes that are to be passed on
 	port  int
 	addr  string
 
@@ -124,7 +128,6 @@ type Gossip struct {
 
 	mu struct {
 		sync.Mutex
-		meta Meta
 		// encoded is the meta that the library is to send.
 		encoded []byte
 		// seeds is why some seed could not be asked the last time.
@@ -145,7 +148,9 @@ func Open(o Options) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gossip{o: o, keys: keys, table: newTable(string(o.Meta.Node.ID), time.Now)}
+	o.Meta.Instance = rand.Uint32()
+	g := &Gossip{o: o, keys: keys, table: newTable(time.Now)}
+	g.words = &memberlist.TransmitLimitedQueue{NumNodes: g.table.count, RetransmitMult: 4}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := g.setMeta(o.Meta); err != nil {
 		return nil, err
@@ -172,27 +177,16 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 		return nil, fmt.Errorf("gossip: listen: %w", err)
 	}
 	logger := newLogger(g.o.Logger)
-	var transport *memberlist.NetTransport
-	for try := 0; ; try++ {
-		// A free port has to be free twice, for UDP and for TCP.
-		transport, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{ip.String()}, BindPort: port, Logger: logger})
-		if err == nil {
-			break
+	transport := g.o.testing.instead
+	if transport == nil {
+		if transport, port, err = g.listen(ip, port, logger); err != nil {
+			return nil, err
 		}
-		if port != 0 || try == 10 {
-			return nil, fmt.Errorf("gossip: listen at %s: %w", g.o.Listen, err)
-		}
-	}
-	if port == 0 {
-		port = transport.GetAutoBindPort()
 	}
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(g.o.Meta.Node.ID)
 	c.Label = g.o.Cluster
 	c.Transport = transport
-	if g.o.testing.transport != nil {
-		c.Transport = g.o.testing.transport(transport)
-	}
 	c.BindAddr, c.BindPort = ip.String(), port
 	c.AdvertiseAddr, c.AdvertisePort = ip.String(), port
 	if g.o.Advertise != "" {
@@ -214,19 +208,24 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	return c, nil
 }
 
-// delegate gives the library our meta. Nothing else is sent with its messages.
-type delegate struct{ g *Gossip }
-
-func (d delegate) NodeMeta(int) []byte {
-	d.g.mu.Lock()
-	defer d.g.mu.Unlock()
-	return d.g.mu.encoded
+// listen opens the sockets. A free port has to be free twice, for UDP and for TCP.
+func (g *Gossip) listen(ip net.IP, port int, logger *log.Logger) (memberlist.Transport, int, error) {
+	for try := 0; ; try++ {
+		transport, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{ip.String()}, BindPort: port, Logger: logger})
+		switch {
+		case err != nil && (port != 0 || try == 10):
+			return nil, 0, fmt.Errorf("gossip: listen at %s: %w", g.o.Listen, err)
+		case err != nil:
+			continue
+		case port == 0:
+			port = transport.GetAutoBindPort()
+		}
+		if g.o.testing.transport != nil {
+			return g.o.testing.transport(transport), port, nil
+		}
+		return transport, port, nil
+	}
 }
-
-func (delegate) NotifyMsg([]byte)                {}
-func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
-func (delegate) LocalState(bool) []byte          { return nil }
-func (delegate) MergeRemoteState([]byte, bool)   {}
 
 func (g *Gossip) setMeta(m Meta) error {
 	data, err := m.encode()
@@ -238,19 +237,14 @@ func (g *Gossip) setMeta(m Meta) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.mu.meta, g.mu.encoded = m.clone(), data
+	g.mu.encoded = data
 	return nil
 }
 
 // SetMeta tells others something new of this agent. Its id stays. With an error about time it
 // is told nevertheless, later.
 func (g *Gossip) SetMeta(ctx context.Context, m Meta) error {
-	m.leaving = false
-	return g.spread(ctx, m)
-}
-
-func (g *Gossip) spread(ctx context.Context, m Meta) error {
-	m.Node.ID = g.o.Meta.Node.ID
+	m.Node.ID, m.Instance = g.o.Meta.Node.ID, g.o.Meta.Instance
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	if g.closed {
@@ -337,29 +331,19 @@ func (g *Gossip) askSeeds() (joined bool, err error) {
 			errs = append(errs, fmt.Errorf("gossip: seed %s: %w", addr, err))
 		}
 	}
-	alive := 0
-	for _, m := range g.Members() {
-		if m.Status == Alive {
-			alive++
-		}
-	}
-	return alive > 1, errors.Join(errs...)
+	return g.table.count() > 1, errors.Join(errs...)
 }
 
 // Leave says goodbye: others then know that this agent is not coming back. Close follows.
 func (g *Gossip) Leave(ctx context.Context) error {
-	g.mu.Lock()
-	m := g.mu.meta.clone()
-	g.mu.Unlock()
-	m.leaving = true
-	told := g.spread(ctx, m)
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	if g.closed {
 		return errClosed
 	}
+	told := g.sayGoodbye(ctx)
 	if err := g.list.Leave(timeLeft(ctx)); err != nil {
-		told = errors.Join(told, fmt.Errorf("gossip: say goodbye: %w", err))
+		told = errors.Join(told, fmt.Errorf("gossip: leave: %w", err))
 	}
 	return told
 }

@@ -92,8 +92,8 @@ func TestMembers(t *testing.T) {
 	}
 	m := a.Members()[1]
 	want := Meta{Node: api.Node{ID: "b", Name: "name-b", Slots: 4, RPC: "10.0.0.1:7400",
-		Tags: map[string]string{"disk": "ssd & fast", "x": "="}}, Raft: "10.0.0.1:7402", Expect: 3}
-	if diff := cmp.Diff(want, m.Meta, cmp.AllowUnexported(Meta{})); diff != "" || m.Addr != b.Addr() {
+		Tags: map[string]string{"disk": "ssd & fast", "x": "="}}, Raft: "10.0.0.1:7402", Expect: 3, Instance: m.Instance}
+	if diff := cmp.Diff(want, m.Meta); diff != "" || m.Instance == 0 || m.Addr != b.Addr() {
 		t.Fatal(m.Addr, diff)
 	}
 
@@ -325,7 +325,7 @@ func TestExposure(t *testing.T) {
 // TestMissed: a reader who is late hears so, and the library is never held up.
 func TestMissed(t *testing.T) {
 	now := time.Unix(0, 0)
-	tab := newTable("a", func() time.Time { now = now.Add(time.Second); return now })
+	tab := newTable(func() time.Time { now = now.Add(time.Second); return now })
 	node := func(i int) *memberlist.Node {
 		meta := Meta{Node: api.Node{Name: "n"}}
 		data, err := meta.encode()

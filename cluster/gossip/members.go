@@ -53,20 +53,21 @@ type Event struct {
 // table is what is known of members. The library calls it under its own lock: nothing here
 // blocks.
 type table struct {
-	self   string
 	now    func() time.Time
 	events chan Event
 
 	mu struct {
 		sync.Mutex
 		members map[string]Member
-		missed  bool
-		ended   bool
+		// goodbyes are those heard of last, oldest first.
+		goodbyes []goodbye
+		missed   bool
+		ended    bool
 	}
 }
 
-func newTable(self string, now func() time.Time) *table {
-	t := &table{self: self, now: now, events: make(chan Event, maxEvents)}
+func newTable(now func() time.Time) *table {
+	t := &table{now: now, events: make(chan Event, maxEvents)}
 	t.mu.members = map[string]Member{}
 	return t
 }
@@ -90,9 +91,7 @@ func (t *table) alive(n *memberlist.Node, kind EventKind) {
 		m.Since = was.Since
 	}
 	t.mu.members[n.Name] = m
-	if !meta.leaving { // that it leaves is told when it has left
-		t.tellLocked(Event{kind, m})
-	}
+	t.tellLocked(Event{kind, m})
 }
 
 // NotifyLeave is called for members that failed or left.
@@ -105,12 +104,51 @@ func (t *table) NotifyLeave(n *memberlist.Node) {
 	}
 	kind := MemberFailed
 	m.Status, m.Since = Failed, t.now()
-	if m.leaving {
+	if slices.Contains(t.mu.goodbyes, goodbye{n.Name, m.Instance}) {
 		kind, m.Status = MemberLeft, Left
 	}
 	t.mu.members[n.Name] = m
 	t.forgetLocked()
 	t.tellLocked(Event{kind, m})
+}
+
+// hear takes in a goodbye, and reports whether it is news. It may come before the library
+// notices that the member is gone, or after: a member taken for failed has then left.
+func (t *table) hear(g goodbye) (news bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if slices.Contains(t.mu.goodbyes, g) {
+		return false
+	}
+	if len(t.mu.goodbyes) == maxGoodbyes {
+		t.mu.goodbyes = t.mu.goodbyes[1:]
+	}
+	t.mu.goodbyes = append(slices.Clip(t.mu.goodbyes), g)
+	if m, known := t.mu.members[g.id]; known && m.Status == Failed && m.Instance == g.instance {
+		m.Status, m.Since = Left, t.now()
+		t.mu.members[g.id] = m
+		t.tellLocked(Event{MemberLeft, m})
+	}
+	return true
+}
+
+// goodbyes are those heard of last.
+func (t *table) goodbyes() []goodbye {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.mu.goodbyes)
+}
+
+// count counts those alive.
+func (t *table) count() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.mu.members {
+		if m.Status == Alive {
+			n++
+		}
+	}
+	return n
 }
 
 // forgetLocked drops the member that is gone for longest, above the bound.

@@ -28,8 +28,8 @@ type Meta struct {
 	Raft    string `json:"raft,omitempty"`
 	Expect  int    `json:"expect,omitempty"`
 	Started bool   `json:"started,omitempty"`
-
-	leaving bool
+	// Instance is another number each time the agent starts. Open sets it.
+	Instance uint32 `json:"instance,omitempty"`
 }
 
 // wireMeta is the form on the wire: docs/format/gossip.md. It has no lists and no maps:
@@ -46,7 +46,8 @@ type wireMeta struct {
 	Raft    string `msgpack:"a,omitempty"`
 	Expect  int    `msgpack:"e,omitempty"`
 	Started bool   `msgpack:"b,omitempty"`
-	Leaving bool   `msgpack:"x,omitempty"`
+	// Instance is drawn anew at each start.
+	Instance uint32 `msgpack:"i,omitempty"`
 }
 
 func (m *Meta) encode() ([]byte, error) {
@@ -55,14 +56,13 @@ func (m *Meta) encode() ([]byte, error) {
 		tags.Set(k, v)
 	}
 	n := &m.Node
-	w := wireMeta{n.Name, n.Zone, n.Server, n.Slots, n.RPC, n.HTTP, n.Version, tags.Encode(), m.Raft, m.Expect, m.Started, m.leaving}
+	w := wireMeta{n.Name, n.Zone, n.Server, n.Slots, n.RPC, n.HTTP, n.Version, tags.Encode(), m.Raft, m.Expect, m.Started, m.Instance}
 	data, err := msgpack.Marshal(&w)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMeta, err)
 	}
-	// There is always room for the word that it leaves.
-	if room := MaxMeta - 3; len(data) > room && !m.leaving {
-		return nil, fmt.Errorf("%w takes %d bytes, and there is room for %d: shorten %s", ErrMeta, len(data), room, longest(&w))
+	if len(data) > MaxMeta {
+		return nil, fmt.Errorf("%w takes %d bytes, and there is room for %d: shorten %s", ErrMeta, len(data), MaxMeta, longest(&w))
 	}
 	return data, nil
 }
@@ -99,7 +99,7 @@ func decodeMeta(id string, data []byte) (m Meta, err error) {
 	}
 	m = Meta{
 		Node: api.Node{ID: api.NodeID(id), Name: w.Name, Zone: w.Zone, Server: w.Server, Slots: w.Slots, RPC: w.RPC, HTTP: w.HTTP, Version: w.Version},
-		Raft: w.Raft, Expect: w.Expect, Started: w.Started, leaving: w.Leaving,
+		Raft: w.Raft, Expect: w.Expect, Started: w.Started, Instance: w.Instance,
 	}
 	for k, v := range tags {
 		if m.Node.Tags == nil {

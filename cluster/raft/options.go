@@ -30,7 +30,8 @@ type Options struct {
 	// Expect is of how many servers the first configuration is made: 1, 3 or 5. Default: 1.
 	Expect int
 	// Heartbeat is how long a follower waits for the leader's word, up to twice that, before
-	// it wants to lead; a leader without a majority gives up after half of it. Default: 500 ms.
+	// it wants to lead; a leader without a majority gives up after four fifths of it.
+	// Default: 500 ms.
 	Heartbeat time.Duration
 	// SnapshotEvery is after how many entries the log is replaced by a snapshot.
 	// Default: 4096.
@@ -55,6 +56,8 @@ type Options struct {
 		// logs and stable come between raft and the disk.
 		logs   func(hraft.LogStore) hraft.LogStore
 		stable func(hraft.StableStore) hraft.StableStore
+		// wrap comes between a server and the network.
+		wrap func(net.Conn) net.Conn
 		// trailing is how many entries stay behind a snapshot.
 		trailing uint64
 	}
@@ -125,7 +128,7 @@ func (o *Options) config() *hraft.Config {
 	c.LocalID = hraft.ServerID(o.ID)
 	c.HeartbeatTimeout = o.Heartbeat
 	c.ElectionTimeout = o.Heartbeat
-	c.LeaderLeaseTimeout = o.Heartbeat / 2
+	c.LeaderLeaseTimeout = o.Heartbeat * 4 / 5
 	c.CommitTimeout = min(50*time.Millisecond, o.Heartbeat/4)
 	c.MaxAppendEntries = 16 // of at most registry.MaxEntry each
 	c.SnapshotInterval = o.SnapshotInterval

@@ -29,6 +29,7 @@ type stream struct {
 	advertise      address
 	server, client *tls.Config
 
+	wrap     func(net.Conn) net.Conn // of tests; nil: none
 	ctx      context.Context
 	cancel   context.CancelFunc
 	accepted chan net.Conn
@@ -52,7 +53,7 @@ func (a address) String() string  { return string(a) }
 func newStream(o *Options) *stream {
 	s := &stream{
 		listener: o.Listener, advertise: address(o.Advertise), server: o.ServerTLS, client: o.ClientTLS,
-		accepted: make(chan net.Conn),
+		accepted: make(chan net.Conn), wrap: o.testing.wrap,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns = map[*conn]struct{}{}
@@ -101,6 +102,9 @@ func (s *stream) welcome(c *conn) {
 
 // track takes a connection into the books; nil if it may not stay, and is closed.
 func (s *stream) track(c net.Conn, inbound bool) *conn {
+	if s.wrap != nil {
+		c = s.wrap(c)
+	}
 	t := &conn{Conn: c, raw: c, stream: s, inbound: inbound}
 	s.mu.Lock()
 	refuse := s.mu.closed || inbound && s.mu.inbound >= maxInbound
@@ -180,7 +184,7 @@ func (s *stream) Dial(to hraft.ServerAddress, timeout time.Duration) (net.Conn, 
 		config = config.Clone()
 		config.ServerName = host
 	}
-	t := tls.Client(raw, config)
+	t := tls.Client(c.raw, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = c.Close()
 		return nil, fmt.Errorf("raft: connect to server %s: %w", to, err)

@@ -237,3 +237,53 @@ func BenchmarkApply(b *testing.B) {
 		r.View()
 	}
 }
+
+// TestSizes logs what a job costs in the log and in a snapshot: docs/design/0009.
+func TestSizes(t *testing.T) {
+	r := New()
+	count, bytes := 0, 0
+	do := func(c Command) {
+		t.Helper()
+		data, err := Encode(c, 1_800_000_000_000_000, "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result := r.Apply(r.Applied()+1, data); result.Err() != nil {
+			t.Fatal(c.kind(), result.Err())
+		}
+		count, bytes = count+1, bytes+len(data)
+		t.Logf("%-18s %4d bytes", c.kind(), len(data))
+	}
+	const executors = 4
+	for i := range executors {
+		id := fmt.Sprintf("0f3c9a4e%d", i)
+		do(&RegisterNode{Node: api.Node{ID: api.NodeID(id), Name: "worker-" + id, Zone: "zone-a", Slots: 8, RPC: "10.0.0.17:7400", HTTP: "10.0.0.17:7403", Version: "0.5.0"}})
+	}
+	nodes := r.View().Nodes()
+	count, bytes = 0, 0
+	do(&PutArtifact{Hash: hashes[0], Size: 30 << 20})
+	do(&SubmitJob{Request: "8e4e28a6b8d94cbb", Spec: api.JobSpec{Name: "clickstream", Artifact: hashes[0], Parallelism: 16,
+		Args: []string{"--from", "kafka://broker-1:9092/clicks", "--window", "10s"}, State: "s3://bucket/clickstream"}})
+	put := &PutAllocs{Job: "clickstream", At: r.Index(), Status: api.JobStarting}
+	for i, n := range nodes {
+		put.Place = append(put.Place, api.Alloc{ID: api.AllocID(fmt.Sprint("clickstream-1-", i)), Job: "clickstream", Node: n.Info.ID,
+			Version: 1, Coordinator: i == 0, Slots: 4, Term: 1})
+	}
+	do(put)
+	for i, n := range nodes {
+		s := api.AllocStatus{Alloc: put.Place[i].ID, State: api.AllocRunning, PID: 4711, Data: "10.0.0.17:41234"}
+		if i == 0 {
+			s.Control, s.Job = "10.0.0.17:41235", &api.JobReport{Status: api.JobRunning, Attempt: 1, Slots: 16}
+		}
+		do(&UpdateAllocs{Node: n.Info.ID, Statuses: []api.AllocStatus{s}})
+	}
+	do(&SetWish{Job: "clickstream", Wish: api.WishCancel})
+	for i, n := range nodes {
+		s := api.AllocStatus{Alloc: put.Place[i].ID, State: api.AllocEnded}
+		if i == 0 {
+			s.Job = &api.JobReport{Status: api.JobCancelled, Attempt: 1, Epoch: 90, Slots: 16}
+		}
+		do(&UpdateAllocs{Node: n.Info.ID, Statuses: []api.AllocStatus{s}})
+	}
+	t.Logf("a job of %d executors: %d entries, %d bytes; snapshot of all: %d bytes", executors, count, bytes, len(snapshotOf(t, r)))
+}

@@ -6,6 +6,15 @@
 //	who was heard of ─┼─► Cluster ─► Decide ─► Decision ─► commands for raft
 //	the clock ────────┘
 //
+// A leader's loop is
+//
+//	v := registry.View()
+//	d := control.Decide(control.From(v, heard, now, version), options)
+//	for each of d.Commands(v.Index(), ...): propose it; what is refused is decided again
+//	wait for the registry to change, a node to be heard of that was not, or d.Next
+//
+// Heartbeats as such are no reason to decide: d.Next is when the first lease could end.
+//
 // Its words: a node is lost when its lease has ended; an executor that was told to end is
 // ending, and has its slots until it has ended; a job lacks slots while fewer executors
 // are placed than it wants; a job is moving while executors of it leave a draining node; a try

@@ -183,6 +183,33 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestAtOnce sends to an executor from within Join: it is welcomed before.
+func TestAtOnce(t *testing.T) {
+	s := NewServer(ServerOptions{Identity: identity, Join: func(e *Executor) (api.Scheduler, error) {
+		return newTape(), e.Deploy(&api.Deploy{Attempt: 7})
+	}})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	l, err := Dial(t.Context(), listener.Addr().String(), nil, hello(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newTape()
+	ended := run(t, l, w)
+	if m := w.wait(t, 1)[0]; !strings.HasPrefix(m, "Deploy&{Job: Attempt:7") {
+		t.Error(m)
+	}
+	s.Close()
+	within(t, ended)
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	c := serve(t, Options{})
 	for _, x := range []struct {

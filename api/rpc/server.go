@@ -125,6 +125,9 @@ func (s *Server) work(stream grpc.ServerStream) error {
 	if err != nil {
 		return refusal(err)
 	}
+	// It is the first in the queue, whatever others send as soon as they know of the
+	// executor; it goes out when all have agreed.
+	e.peer.send(&welcome{Term: s.opt.Identity.Term})
 	if err := s.add(e); err != nil {
 		return refusal(err)
 	}
@@ -133,7 +136,6 @@ func (s *Server) work(stream grpc.ServerStream) error {
 	if err != nil {
 		return refusal(err)
 	}
-	e.peer.send(&welcome{Term: s.opt.Identity.Term})
 	s.side.Add(1)
 	e.peer.start(func(m any) error { return deliverUp(m, scheduler) })
 	select {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/api/rpc"
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/node"
 	"github.com/weirflow/weir/scheduler"
 )
@@ -155,20 +156,36 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// hold is a job that does not get beyond its third epoch's records before it is let go.
+type hold struct {
+	watcher
+	gate  atomic.Int64
+	free  atomic.Bool
+	third chan struct{}
+}
+
+func newHold(c *counting) *hold {
+	h := &hold{third: make(chan struct{})}
+	l := h.listener()
+	l.Committed = func(flow.Barrier) {
+		n := h.epochs.Add(1)
+		if n <= 3 || h.free.Load() {
+			h.gate.Store(n)
+		}
+		if n == 3 {
+			close(h.third)
+		}
+	}
+	c.opt.Listener, c.epochs = l, &h.gate
+	return h
+}
+
 // TestExecutorGone ends an executor in the middle of a job: its tasks go to another.
 func TestExecutorGone(t *testing.T) {
 	for _, spare := range []bool{true, false} {
 		t.Run(fmt.Sprint("spare=", spare), func(t *testing.T) {
-			var w watcher
-			c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200, epochs: &w.epochs}
-			begun := make(chan struct{})
-			var once atomic.Bool
-			c.tap = func(int) {
-				if w.epochs.Load() >= 2 && once.CompareAndSwap(false, true) {
-					close(begun)
-				}
-			}
-			c.opt.Listener = w.listener()
+			c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200}
+			w := newHold(&c)
 			cl := coordinate(t.Context(), t, &c, t.TempDir(), 1)
 			at := <-cl.at
 			n := 2
@@ -180,7 +197,7 @@ func TestExecutorGone(t *testing.T) {
 				all = append(all, cl.execute(fmt.Sprint("e", i), 1, at))
 			}
 			select {
-			case <-begun:
+			case <-w.third:
 			case err := <-cl.done:
 				t.Fatal("it ended too early: ", err)
 			}
@@ -192,6 +209,8 @@ func TestExecutorGone(t *testing.T) {
 				cl.until(func(r api.JobReport) bool { return r.Reason == "waits for 1 of 3 slots" && r.Attempt == 2 })
 				cl.execute("another", 1, at)
 			}
+			cl.until(func(r api.JobReport) bool { return r.Attempt == 2 })
+			w.free.Store(true)
 			if err := cl.wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -205,16 +224,8 @@ func TestExecutorGone(t *testing.T) {
 
 // TestCoordinatorGone ends the coordinator: executors wait for the next one, which goes on.
 func TestCoordinatorGone(t *testing.T) {
-	var w watcher
-	c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200, epochs: &w.epochs}
-	begun := make(chan struct{})
-	var once atomic.Bool
-	c.tap = func(int) {
-		if w.epochs.Load() >= 2 && once.CompareAndSwap(false, true) {
-			close(begun)
-		}
-	}
-	c.opt.Listener = w.listener()
+	c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 3, perEpoch: 200}
+	w := newHold(&c)
 	state := t.TempDir()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cl := coordinate(ctx, t, &c, state, 1)
@@ -225,7 +236,7 @@ func TestCoordinatorGone(t *testing.T) {
 	where, ended := make(chan node.Address, 2), make(chan error, 1)
 	where <- node.Address{Control: <-cl.at, Term: 1}
 	go func() { ended <- e.Run(t.Context(), where) }()
-	<-begun
+	<-w.third
 	gone := errors.New("its agent is gone")
 	cancel(gone)
 	if err := cl.wait(); !errors.Is(err, gone) {
@@ -236,6 +247,7 @@ func TestCoordinatorGone(t *testing.T) {
 			t.Errorf("%+v, though the job goes on", r)
 		}
 	}
+	w.free.Store(true)
 	next := &cluster{t: t, c: &c, state: state}
 	m := next.member("second", 1, 2)
 	m.Ready = func(r api.ExecutorReady) { where <- node.Address{Control: r.Control, Term: 2} }

@@ -74,24 +74,17 @@ type Server struct {
 
 // TLS is the files of the agent's identity; see weir tls.
 type TLS struct {
-	CA           string `yaml:"ca" about:"the cluster's CA"`
-	Cert         string `yaml:"cert" about:"this agent's certificate, with the role server or agent"`
-	Key          string `yaml:"key" about:"its key"`
-	ExecutorCert string `yaml:"executor_cert" about:"the certificate that executors get, with the role executor"`
-	ExecutorKey  string `yaml:"executor_key" about:"its key"`
+	CA   string `yaml:"ca" about:"the cluster's CA"`
+	Cert string `yaml:"cert" about:"this agent's certificate, with the role server or agent"`
+	Key  string `yaml:"key" about:"its key"`
 }
 
 // Files are those of the agent.
 func (t TLS) Files() certs.Files { return certs.Files{CA: t.CA, Cert: t.Cert, Key: t.Key} }
 
-// Executor are those that executors get.
-func (t TLS) Executor() certs.Files {
-	return certs.Files{CA: t.CA, Cert: t.ExecutorCert, Key: t.ExecutorKey}
-}
-
 // Gossip is about finding each other.
 type Gossip struct {
-	KeyFile string `yaml:"key_file" about:"base64 keys of 32 bytes, one on each line, the first for sending"`
+	KeyFile string `yaml:"key_file" about:"one or two base64 keys of 32 bytes, one on each line, the first for sending"`
 }
 
 // Log is about the agent's own log.
@@ -188,11 +181,6 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 		wrong("tls", "%w", err)
 	}
 	tls := c.TLS.Files().Given()
-	if e := c.TLS; (e.ExecutorCert == "") != (e.ExecutorKey == "") {
-		wrong("tls.executor_cert", "a certificate and its key go together")
-	} else if tls && c.Slots > 0 && e.ExecutorCert == "" {
-		wrong("tls.executor_cert", "executors need a certificate of their own, for the agent's key is not for users' programs: weir tls cert --role executor")
-	}
 	for key, l := range map[string]web.Listen{
 		"listen.http":      {Address: c.Listen.HTTP, TLS: tls, Tokens: c.TokenFile != ""},
 		"listen.rpc":       {Address: c.Listen.RPC, TLS: tls, NoTokens: true},

@@ -78,7 +78,7 @@ func TestMistakes(t *testing.T) {
 	cases := []struct{ content, want string }{
 		{"slot: 3", `:1: there is no key "slot": did you mean "slots"?`},
 		{"name: a\n\nlisten:\n  htp: x", `:4: there is no key "listen.htp": did you mean "listen.http"?`},
-		{"executor_cert: x", `:1: there is no key "executor_cert": did you mean "tls.executor_cert"?`},
+		{"key_file: x", `:1: there is no key "key_file": did you mean "gossip.key_file"?`},
 		{"tls: {certificate: x}", `:1: there is no key "tls.certificate": did you mean "tls.cert"?`},
 		{"frobnicate: 1", `:1: there is no key "frobnicate"`},
 		{"slots: many", `:1: slots: "many" must be a whole number`},
@@ -117,7 +117,7 @@ func TestCheck(t *testing.T) {
 		return &c
 	}
 	safe := func(c *Config) {
-		c.TLS = TLS{"ca", "c", "k", "ec", "ek"}
+		c.TLS = TLS{"ca", "c", "k"}
 		c.TokenFile, c.Gossip.KeyFile, c.Advertise = "t", "g", "10.0.0.1"
 		c.Listen = Listen{"0.0.0.0:1", ":2", "0.0.0.0:3", "0.0.0.0"}
 	}
@@ -133,7 +133,6 @@ func TestCheck(t *testing.T) {
 		{"open gossip", one(func(c *Config) { safe(c); c.Gossip.KeyFile = "" }), "gossip.key_file: gossip on :2 without a key"},
 		{"no advertise", one(func(c *Config) { safe(c); c.Advertise = "" }), "advertise: "},
 		{"half a pair", one(func(c *Config) { c.TLS.CA = "x" }), "tls: certs: a CA"},
-		{"executors without their own", one(func(c *Config) { safe(c); c.TLS.ExecutorCert, c.TLS.ExecutorKey = "", "" }), "tls.executor_cert: "},
 		{"two servers", one(func(c *Config) { c.Server.BootstrapExpect = 2 }), "server.bootstrap_expect: 2"},
 		{"alone", one(func(c *Config) { c.Server = Server{} }), "join: "},
 		{"slow heartbeat", one(func(c *Config) { c.Heartbeat = c.Lease }), "heartbeat: 3s"},
@@ -148,6 +147,50 @@ func TestCheck(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestKeysOfGossip(t *testing.T) {
+	one, two := strings.Repeat("A", 43)+"=", strings.Repeat("B", 43)+"="
+	for content, want := range map[string]string{one: "", one + "\n# the old one\n\n" + two + "\n": "", "": "no key", "AAAA": "line 1", one + "\nx": "line 2",
+		one + "\n" + two + "\n" + one: "more than 2"} {
+		ring, err := GossipKeys(write(t, content))
+		if want == "" && (err != nil || len(ring[0]) != 32) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+	name := write(t, one)
+	if err := os.Chmod(name, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := GossipKeys(name); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Error(err)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"db": "secret\n", "dir/x": "", "large": strings.Repeat("x", maxSecret+1)} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/etc/hostname", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Secret(dir, "db"); err != nil || s != "secret" {
+		t.Errorf("%q %v", s, err)
+	}
+	for _, name := range []string{"", "..", "../x", "dir/x", "dir", "large", "link", "nothing", ".db", "/etc/hostname"} {
+		if s, err := Secret(dir, name); err == nil {
+			t.Errorf("%q: %q", name, s)
+		}
+	}
+	if _, err := Secret("", "db"); err == nil || !strings.Contains(err.Error(), "secrets_dir") {
+		t.Error(err)
 	}
 }
 

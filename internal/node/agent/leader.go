@@ -1,0 +1,341 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/api/rpc"
+	"github.com/weirflow/weir/cluster/raft"
+	"github.com/weirflow/weir/cluster/registry"
+	"github.com/weirflow/weir/scheduler/control"
+)
+
+// decides is what the leader needs of raft.
+type decides interface {
+	Apply(ctx context.Context, c registry.Command, by string) (registry.Result, error)
+	Registry() *registry.Registry
+	Leading() (term uint64, ok bool)
+	Leader() (id, addr string)
+}
+
+// leader is a server's part in deciding: it hears agents, and while it leads it carries
+// out what scheduler/control says. It implements rpc.Node.
+type leader struct {
+	raft  decides
+	opt   control.Options
+	lease time.Duration
+	now   func() time.Time
+	log   *slog.Logger
+	// rpc finds where another server is dialled.
+	rpc func(id string) string
+	// open answers what agents read here.
+	open func(context.Context, *rpc.Read) (io.ReadCloser, error)
+
+	wake chan struct{} // 1: something was heard that may change a decision
+	mu   struct {
+		sync.Mutex
+		term  uint64
+		since int64 // when this server came to lead
+		heard map[api.NodeID]*contact
+	}
+}
+
+// contact is what the leader remembers of an agent's reports.
+type contact struct {
+	at            int64
+	drain, leaves bool
+	told          []api.AllocStatus // the newest that are in the registry
+}
+
+func newLeader(r decides, o control.Options) *leader {
+	o.EnsureDefaults()
+	l := &leader{raft: r, opt: o, lease: o.Lease, now: time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1),
+		rpc: func(string) string { return "" }}
+	l.mu.heard = map[api.NodeID]*contact{}
+	return l
+}
+
+// lead decides until ctx ends, which is when this server no longer leads.
+func (l *leader) lead(ctx context.Context, term uint64) {
+	l.mu.Lock()
+	l.mu.term, l.mu.since = term, l.now().UnixMicro()
+	// What was told to another leader is not known here to be decided.
+	l.mu.heard = map[api.NodeID]*contact{}
+	l.mu.Unlock()
+	l.log.Info("leading", "term", term)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var minor time.Time // when the last change of nothing but a reason was decided
+	for ctx.Err() == nil {
+		v := l.raft.Registry().View()
+		changed := l.raft.Registry().Watch(v.Index())
+		d := control.Decide(l.cluster(v), l.opt)
+		held, err := l.carryOut(ctx, v, &d, &minor)
+		if err != nil && ctx.Err() == nil {
+			l.log.Debug("a decision was not carried out", "err", err)
+		}
+		wait := time.Minute
+		if d.Next > 0 {
+			wait = time.Duration(d.Next-l.now().UnixMicro()) * time.Microsecond
+		}
+		if held {
+			wait = min(wait, minorEvery)
+		}
+		if err != nil {
+			wait = min(wait, 100*time.Millisecond)
+		}
+		timer.Reset(max(wait, time.Millisecond))
+		select {
+		case <-changed:
+		case <-l.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// minorEvery is how often reasons alone are put into the log.
+const minorEvery = 2 * time.Second
+
+// cluster is what there is, as control wants it.
+func (l *leader) cluster(v *registry.View) *control.Cluster {
+	c := &control.Cluster{Now: l.now().UnixMicro()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range v.Nodes() {
+		node := &control.Node{Node: n.Info, Status: n.Status, Heard: l.mu.since}
+		if h := l.mu.heard[n.Info.ID]; h != nil {
+			node.Heard, node.AsksDrain, node.Leaves = max(h.at, l.mu.since), h.drain, h.leaves
+		}
+		c.Nodes = append(c.Nodes, node)
+	}
+	for _, j := range v.Jobs() {
+		job := &control.Job{Spec: *j.Spec(), Wish: j.Wish, Slots: j.Scale.Parallelism, Status: j.Status, Reason: j.Reason,
+			Since: j.Since, Term: j.Term}
+		if j.Report.Slots > 0 {
+			job.Wants = j.Report.Slots
+		}
+		c.Jobs = append(c.Jobs, job)
+	}
+	for _, a := range v.Allocs() {
+		c.Allocs = append(c.Allocs, &control.Alloc{Alloc: a.Alloc, Status: a.Status, Since: a.Since})
+	}
+	return c
+}
+
+// carryOut puts a decision into the log, change by change. The first that is refused ends
+// it: the next decision is made on what there is then. held says that a change of nothing
+// but a reason was left for later.
+func (l *leader) carryOut(ctx context.Context, v *registry.View, d *control.Decision, minor *time.Time) (held bool, err error) {
+	apply := func(c registry.Command) error {
+		_, err := l.raft.Apply(ctx, c, "")
+		return err
+	}
+	for _, n := range d.Nodes {
+		if err := apply(&registry.SetNodeStatus{Node: n.Node, Status: n.Status, Reason: n.Reason, At: v.Index()}); err != nil {
+			return held, fmt.Errorf("node %s: %w", n.Node, err)
+		}
+	}
+	for _, j := range d.Jobs {
+		if j.Minor {
+			if l.now().Sub(*minor) < minorEvery {
+				held = true
+				continue
+			}
+			*minor = l.now()
+		}
+		var c registry.Command = &registry.PutAllocs{Job: j.Job, At: v.Index(), Place: j.Start, Stop: j.Stop, Status: j.Status, Reason: j.Reason}
+		if j.Forget {
+			c = &registry.ForgetJob{Job: j.Job}
+		}
+		if err := apply(c); err != nil {
+			return held, fmt.Errorf("job %s: %w", j.Job, err)
+		}
+		for _, e := range j.Events {
+			if err := apply(&registry.AddEvent{Job: j.Job, Kind: registry.EventStatus, Text: e}); err != nil {
+				return held, fmt.Errorf("an event of job %s: %w", j.Job, err)
+			}
+		}
+	}
+	return held, nil
+}
+
+// Report takes what an agent tells, and answers with what it is to have.
+func (l *leader) Report(ctx context.Context, r *api.Report) (*api.Orders, error) {
+	if r.Node.ID == "" {
+		return nil, errors.New("a report of an agent without an id")
+	}
+	term, ok := l.raft.Leading()
+	l.mu.Lock()
+	ok = ok && l.mu.term == term
+	l.mu.Unlock()
+	if !ok {
+		id, _ := l.raft.Leader()
+		if id == "" {
+			return nil, errors.New("nobody leads just now")
+		}
+		return &api.Orders{Seq: r.Seq, Leader: l.rpc(id)}, nil
+	}
+	if err := l.take(ctx, r); err != nil {
+		return nil, err
+	}
+	o := l.orders(r)
+	if o.Sum == r.Have && r.Wait > 0 {
+		o = l.next(ctx, r)
+	}
+	// Whoever leads no longer gives no lease.
+	if now, ok := l.raft.Leading(); !ok || now != term {
+		return nil, errors.New("this server leads no longer")
+	}
+	o.Seq, o.Lease = r.Seq, l.lease.Microseconds()
+	return o, nil
+}
+
+// take notes that an agent was heard, and decides what it tells that is new.
+func (l *leader) take(ctx context.Context, r *api.Report) error {
+	now := l.now().UnixMicro()
+	n := l.raft.Registry().View().Node(r.Node.ID)
+	if fresh := r.Seq == 1; n == nil || fresh || n.Gone() || !same(&n.Info, &r.Node) {
+		if _, err := l.raft.Apply(ctx, &registry.RegisterNode{Node: r.Node, Fresh: fresh}, string(r.Node.ID)); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	c := l.mu.heard[r.Node.ID]
+	if c == nil {
+		c = &contact{}
+		l.mu.heard[r.Node.ID] = c
+	}
+	news := c.at == 0 || c.drain != r.Draining || c.leaves != r.Leaving
+	c.at, c.drain, c.leaves = max(c.at, now), r.Draining, r.Leaving
+	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) })
+	l.mu.Unlock()
+	if !told {
+		if _, err := l.raft.Apply(ctx, &registry.UpdateAllocs{Node: r.Node.ID, Statuses: r.Allocs}, string(r.Node.ID)); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		c.told = r.Allocs
+		l.mu.Unlock()
+	}
+	if news {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	return l.answers(ctx, r)
+}
+
+// answers decides what came of savepoints that were asked for.
+func (l *leader) answers(ctx context.Context, r *api.Report) error {
+	if len(r.Answers) == 0 {
+		return nil
+	}
+	for _, j := range l.raft.Registry().View().Jobs() {
+		for _, a := range r.Answers {
+			if a.ID == 0 || j.Save.Request != a.ID {
+				continue
+			}
+			c := &registry.AddSavepoint{Job: j.Name, Request: a.ID, Error: a.Error,
+				Savepoint: registry.Savepoint{Where: cmp.Or(j.Save.Where, a.Answer), Time: l.now().UnixMicro(), Version: j.Spec().Version,
+					Epoch: j.Report.Epoch, Attempt: j.Report.Attempt}}
+			if _, err := l.raft.Apply(ctx, c, string(r.Node.ID)); err != nil && !errors.Is(err, registry.ErrRefused) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// next waits for other orders than the agent has, as long as it lets.
+func (l *leader) next(ctx context.Context, r *api.Report) *api.Orders {
+	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(r.Wait)*time.Microsecond, l.lease/3))
+	defer cancel()
+	for {
+		changed := l.raft.Registry().Watch(l.raft.Registry().Index())
+		if o := l.orders(r); o.Sum != r.Have {
+			return o
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return l.orders(r)
+		}
+	}
+}
+
+// orders are what the agent is to have, as it is decided.
+func (l *leader) orders(r *api.Report) *api.Orders {
+	v := l.raft.Registry().View()
+	o := &api.Orders{Index: v.Index()}
+	if n := v.Node(r.Node.ID); n != nil {
+		o.Drain = n.Status == api.NodeDraining || n.Status == api.NodeDrained
+	}
+	jobs := map[string]*registry.Job{}
+	for _, a := range v.AllocsOn(r.Node.ID) {
+		j := jobs[a.Alloc.Job]
+		if j == nil {
+			if j = v.Job(a.Alloc.Job); j == nil {
+				continue
+			}
+			jobs[j.Name] = j
+		}
+		as := api.Assignment{Alloc: a.Alloc, Job: *specOf(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
+		as.Coordinator = coordinatorOf(v, j)
+		o.Allocs = append(o.Allocs, as)
+		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && j.Save.Request != 0 && j.Wish == api.WishRun {
+			o.Requests = append(o.Requests, api.Request{ID: j.Save.Request, Alloc: a.Alloc.ID, Savepoint: j.Save.Where})
+		}
+	}
+	for _, s := range r.Allocs {
+		if a := v.Alloc(s.Alloc); s.State.Ended() && (a == nil || !a.Live()) {
+			o.Known = append(o.Known, s.Alloc)
+		}
+	}
+	o.Sum = sum(o)
+	return o
+}
+
+// specOf is the job's specification in a version; the newest where that is forgotten.
+func specOf(j *registry.Job, version uint64) *api.JobSpec {
+	for i := range j.Versions {
+		if s := &j.Versions[i].Spec; s.Version == version {
+			return s
+		}
+	}
+	return j.Spec()
+}
+
+// coordinatorOf is where the job's newest coordinator is dialled, empty while it does not
+// listen.
+func coordinatorOf(v *registry.View, j *registry.Job) string {
+	for _, a := range v.AllocsOf(j.Name) {
+		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && a.Live() {
+			return a.Status.Control
+		}
+	}
+	return ""
+}
+
+// Open reads a program from this server.
+func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
+	if l.open == nil || strings.TrimSpace(q.Program) == "" && q.Log == "" {
+		return nil, errors.New("there is nothing to read")
+	}
+	return l.open(ctx, q)
+}
+
+var (
+	_ decides  = (*raft.Node)(nil)
+	_ rpc.Node = (*leader)(nil)
+)

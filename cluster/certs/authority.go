@@ -29,7 +29,8 @@ type Authority struct {
 // Pair is a certificate and its key, as PEM.
 type Pair struct{ Cert, Key []byte }
 
-// NewAuthority makes a CA with an ECDSA P-256 key. It can sign end certificates only.
+// NewAuthority makes a CA with an ECDSA P-256 key. It can sign those of agents, which can sign
+// those of executors.
 func NewAuthority(name string, now time.Time, ttl time.Duration) (*Authority, Pair, error) {
 	if ttl <= 0 {
 		return nil, Pair{}, fmt.Errorf("certs: a CA that is good for %s: the time must be positive", ttl)
@@ -45,7 +46,7 @@ func NewAuthority(name string, now time.Time, ttl time.Duration) (*Authority, Pa
 		NotAfter:              now.Add(ttl),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		MaxPathLenZero:        true,
+		MaxPathLen:            1,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	pair, cert, err := sign(template, template, key, key)
@@ -90,6 +91,8 @@ func LoadAuthority(certFile, keyFile string) (*Authority, error) {
 type Wanted struct {
 	Role Role
 	Name string
+	// Job is the one that an executor is for.
+	Job string
 	// Hosts are names and addresses, for clients that compare them.
 	Hosts []string
 	// TTL is how long it is good for; it ends with its CA at the latest.
@@ -103,6 +106,8 @@ func (a *Authority) Issue(w Wanted, now time.Time) (Pair, error) {
 		return Pair{}, err
 	case w.Name == "" || len(w.Name) > 64:
 		return Pair{}, fmt.Errorf("certs: the name %q of a certificate must have 1 to 64 characters", w.Name)
+	case w.Job != "" && w.Role != Executor:
+		return Pair{}, fmt.Errorf("certs: a certificate of the role %s is for no job", w.Role)
 	case w.TTL <= 0:
 		return Pair{}, fmt.Errorf("certs: a certificate that is good for %s: the time must be positive", w.TTL)
 	case now.After(a.cert.NotAfter):
@@ -124,10 +129,14 @@ func (a *Authority) Issue(w Wanted, now time.Time) (Pair, error) {
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		URIs:                  []*url.URL{w.Role.uri()},
+		URIs:                  []*url.URL{w.Role.uri(w.Job)},
 	}
 	if w.Role != Client {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	}
+	if w.Role == Server || w.Role == Agent {
+		template.IsCA, template.MaxPathLenZero = true, true
+		template.KeyUsage |= x509.KeyUsageCertSign
 	}
 	for _, h := range w.Hosts {
 		if ip := net.ParseIP(h); ip != nil {

@@ -1,8 +1,10 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"net"
 	"os"
@@ -107,6 +109,60 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// executor is one that an agent has started.
+func (a authority) executor(t *testing.T, agent *Identity, job string) *Identity {
+	t.Helper()
+	ca, pair, err := agent.Executor(job, job+"-1", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := FromPEM(ca, pair.Cert, pair.Key, Options{Now: at(day)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestExecutorsOfAgents(t *testing.T) {
+	ca := newCA(t)
+	agent := ca.identity(t, Agent, day, at(day))
+	clicks, other := ca.executor(t, agent, "clicks"), ca.executor(t, agent, "other")
+	again := ca.executor(t, ca.identity(t, Server, day, at(day)), "clicks")
+	if err := errors.Join(talk(t, clicks.ServerConfig(Executor, Agent), again.ClientConfig(Executor))); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(talk(t, clicks.ServerConfig(Executor, Agent), agent.ClientConfig(Executor))); err != nil {
+		t.Error(err)
+	}
+	err := errors.Join(talk(t, clicks.ServerConfig(Executor, Agent), other.ClientConfig(Executor)))
+	if err == nil || !strings.Contains(err.Error(), "is an executor of the job") {
+		t.Errorf("executors of two jobs: %v", err)
+	}
+	if _, _, err := clicks.Executor("clicks", "n", time.Hour); err == nil {
+		t.Error("an executor signs")
+	}
+	// An agent makes no servers, nor executors make anything.
+	for _, role := range []Role{Server, Agent, Client} {
+		forger := &Authority{agent.now().own.Leaf, agent.now().own.PrivateKey.(crypto.Signer)}
+		pair, err := forger.Issue(Wanted{Role: role, Name: "forged", TTL: time.Hour}, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain := append(pair.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: forger.cert.Raw})...)
+		if _, err := FromPEM(ca.pair.Cert, chain, pair.Key, Options{Now: at(day)}); err == nil || !strings.Contains(err.Error(), "signed by who may not") {
+			t.Errorf("role %s: %v", role, err)
+		}
+		forged, err := tls.X509KeyPair(chain, pair.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(talk(t, agent.ServerConfig(Roles...), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{forged}}))
+		if err == nil || !strings.Contains(err.Error(), "signed by who may not") {
+			t.Errorf("role %s: %v", role, err)
+		}
+	}
+}
+
 func TestFilesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	files := Files{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "a.pem"), filepath.Join(dir, "a-key.pem")}
@@ -198,7 +254,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := cs[0]; !c.NotAfter.Equal(again.cert.NotAfter) || len(c.IPAddresses) != 1 || c.DNSNames[0] != "host" || c.IsCA {
+	if c := cs[0]; !c.NotAfter.Equal(again.cert.NotAfter) || len(c.IPAddresses) != 1 || c.DNSNames[0] != "host" || !c.MaxPathLenZero {
 		t.Fatalf("%+v", c)
 	}
 	if err := os.Chmod(key, 0o644); err != nil {

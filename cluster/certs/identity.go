@@ -1,8 +1,11 @@
 package certs
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -53,8 +56,10 @@ type Identity struct {
 // trust is what was read at one time.
 type trust struct {
 	roots *x509.CertPool
+	ca    []byte // PEM of roots
 	own   tls.Certificate
 	role  Role
+	job   string // of an executor
 }
 
 type stamp struct {
@@ -148,24 +153,66 @@ func (id *Identity) verify(cs tls.ConnectionState, usage x509.ExtKeyUsage, allow
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("certs: the peer has shown no certificate")
 	}
-	leaf := cs.PeerCertificates[0]
-	intermediates := x509.NewCertPool()
-	for _, c := range cs.PeerCertificates[1:] {
-		intermediates.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: id.now().roots, Intermediates: intermediates,
-		CurrentTime: id.opts.Now(), KeyUsages: []x509.ExtKeyUsage{usage}})
-	if err != nil {
-		return fmt.Errorf("certs: the certificate of %q: %w", leaf.Subject.CommonName, err)
-	}
-	role, err := RoleOf(leaf)
+	own, leaf := id.now(), cs.PeerCertificates[0]
+	role, job, err := own.check(cs.PeerCertificates, usage, id.opts.Now())
 	if err != nil {
 		return err
 	}
 	if !slices.Contains(allowed, role) {
 		return fmt.Errorf("certs: %q has the role %s, and %s is wanted", leaf.Subject.CommonName, role, either(allowed))
 	}
+	if own.role == Executor && role == Executor && own.job != job {
+		return fmt.Errorf("certs: %q is an executor of the job %q, and this one is of %q", leaf.Subject.CommonName, job, own.job)
+	}
 	return nil
+}
+
+// check says whose a chain is, if it is good: signed by a root, or, for an executor, by an
+// agent whose certificate is.
+func (t *trust) check(chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) (Role, string, error) {
+	leaf := chain[0]
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	found, err := leaf.Verify(x509.VerifyOptions{Roots: t.roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
+	if err != nil {
+		return "", "", fmt.Errorf("certs: the certificate of %q: %w", leaf.Subject.CommonName, err)
+	}
+	role, job, err := roleAndJob(leaf)
+	if err != nil {
+		return "", "", err
+	}
+	for _, c := range found {
+		if len(c) == 2 {
+			return role, job, nil
+		}
+		if by, err := RoleOf(c[1]); len(c) == 3 && role == Executor && err == nil && (by == Agent || by == Server) {
+			return role, job, nil
+		}
+	}
+	return "", "", fmt.Errorf("certs: the certificate of %q, role %s, is signed by who may not sign it", leaf.Subject.CommonName, role)
+}
+
+// Executor makes what an executor of the job needs, as PEM: the CA, and a pair which this
+// identity, an agent's or server's, has signed. It ends when the own certificate does, at the latest.
+func (id *Identity) Executor(job, name string, ttl time.Duration) (ca []byte, pair Pair, err error) {
+	t := id.now()
+	key, ok := t.own.PrivateKey.(crypto.Signer)
+	if !ok || t.role != Agent && t.role != Server || !t.own.Leaf.IsCA {
+		return nil, Pair{}, fmt.Errorf("certs: %s, of the role %s, can't sign for executors: make it anew with weir tls cert", id.files.Cert, t.role)
+	}
+	if job == "" {
+		return nil, Pair{}, errors.New("certs: an executor without a job")
+	}
+	a := &Authority{t.own.Leaf, key}
+	if pair, err = a.Issue(Wanted{Role: Executor, Name: name, Job: job, TTL: ttl}, id.opts.Now()); err != nil {
+		return nil, Pair{}, err
+	}
+	for _, der := range t.own.Certificate {
+		pair.Cert = append(pair.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return bytes.Clone(t.ca), pair, nil
 }
 
 func either(roles []Role) string {
@@ -226,7 +273,7 @@ func (id *Identity) read() (*trust, error) {
 }
 
 func (id *Identity) parse(ca, cert, key []byte) (*trust, error) {
-	t := &trust{roots: x509.NewCertPool()}
+	t := &trust{roots: x509.NewCertPool(), ca: ca}
 	roots, err := parseCertificates(id.files.CA, ca)
 	if err != nil {
 		return nil, err
@@ -237,11 +284,15 @@ func (id *Identity) parse(ca, cert, key []byte) (*trust, error) {
 	if t.own, err = tls.X509KeyPair(cert, key); err != nil {
 		return nil, fmt.Errorf("certs: %s and %s: %w", id.files.Cert, id.files.Key, err)
 	}
-	if t.role, err = RoleOf(t.own.Leaf); err != nil {
-		return nil, err
+	chain := []*x509.Certificate{t.own.Leaf}
+	for _, der := range t.own.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("certs: %s: %w", id.files.Cert, err)
+		}
+		chain = append(chain, c)
 	}
-	_, err = t.own.Leaf.Verify(x509.VerifyOptions{Roots: t.roots, CurrentTime: id.opts.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	if err != nil {
+	if t.role, t.job, err = t.check(chain, x509.ExtKeyUsageAny, id.opts.Now()); err != nil {
 		return nil, fmt.Errorf("certs: %s by the CA in %s: %w", id.files.Cert, id.files.CA, err)
 	}
 	return t, nil

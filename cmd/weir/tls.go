@@ -17,7 +17,7 @@ func newTLSCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tls ca|cert",
 		Short: "Make a cluster's CA and certificates",
-		Long: `TLS makes the certificates by which agents, servers, executors and users of a cluster know
+		Long: `TLS makes the certificates by which agents, servers and users of a cluster know
 each other: a CA once, and from it a certificate for each host and each user. A
 certificate says in which role it is good; the files with keys can be read by their owner
 only, and nothing is overwritten.
@@ -25,7 +25,6 @@ only, and nothing is overwritten.
 The key of the CA makes anybody a server: keep it away from the cluster's hosts.`,
 		Example: `  weir tls ca --dir pki
   weir tls cert --dir pki --role server --name host1 --host 10.0.0.1 --host host1.internal
-  weir tls cert --dir pki --role executor --name executor
   weir tls cert --dir pki --role client --name ada --ttl 90d`,
 		Args: cobra.ArbitraryArgs,
 		RunE: unknownBelow,
@@ -72,10 +71,11 @@ func newTLSCertCmd() *cobra.Command {
 		Use: "cert", Short: "Make a certificate: NAME.pem and NAME-key.pem", Args: atMost(0),
 		Long: `Cert makes a certificate from the CA in the directory. The role is one of
 
-  server    an agent that takes part in raft
-  agent     one that does not
-  executor  what agents hand to the programs that they start
-  client    a user or a program that asks the HTTP API; it needs a token too
+  server  an agent that takes part in raft
+  agent   one that does not
+  client  a user or a program that asks the HTTP API; it needs a token too
+
+Agents sign the certificates of the executors that they start, which are good for one job.
 
 Weir compares roles and not hosts; --host is for other clients of the HTTP API, such as
 browsers.`,
@@ -89,6 +89,9 @@ browsers.`,
 			r, err := certs.ParseRole(role)
 			if err != nil {
 				return misuse("--role: %w", err)
+			}
+			if r == certs.Executor {
+				return misuse("--role executor: agents make those of the executors that they start")
 			}
 			if !contextForm.MatchString(name) || name == "ca" {
 				return misuse("--name %q: it must be of letters, digits, dashes, dots and underscores, for the files are called by it, and not ca", name)
@@ -110,7 +113,7 @@ browsers.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "`DIR` of the CA, and for the files")
-	cmd.Flags().StringVar(&role, "role", "", "`ROLE` server, agent, executor or client")
+	cmd.Flags().StringVar(&role, "role", "", "`ROLE` server, agent or client")
 	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the host or user")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "`HOST` or address; may be repeated")
 	cmd.Flags().StringVar(&ttl, "ttl", "365d", "`TIME` it is good for")

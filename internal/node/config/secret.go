@@ -53,7 +53,7 @@ func GossipKeys(file string) ([][]byte, error) {
 }
 
 // Secret reads what the agent keeps under the name: a file of secrets_dir, without a line's end
-// behind it. A name is not a path, and the file is no link: neither leads out of the directory.
+// behind it. A name is not a path, and no link is followed out of the directory.
 func Secret(dir, name string) (string, error) {
 	switch {
 	case dir == "":
@@ -66,7 +66,7 @@ func Secret(dir, name string) (string, error) {
 		return "", fmt.Errorf("config: secrets_dir: %w", err)
 	}
 	defer root.Close()
-	info, err := root.Lstat(name)
+	info, err := root.Stat(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("config: this agent keeps no secret %q: put it into a file of that name in secrets_dir", name)
 	}

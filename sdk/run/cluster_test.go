@@ -280,12 +280,15 @@ func TestProcesses(t *testing.T) {
 	}
 	a, b := ps.start("a", 1, at), ps.start("b", 1, at)
 	epoch := co.epoch(2)
+	began := time.Now()
 	a.kill()
 	c := ps.start("c", 1, at)
 	co.until("an attempt more", func(e api.ExecutorEvent) bool {
 		return e.Job != nil && e.Job.Attempt >= 2 && e.Job.Status == api.JobRunning
 	})
+	t.Logf("all tasks run again %v after an executor was killed and another was started", time.Since(began).Round(time.Millisecond))
 	epoch = co.epoch(epoch + 2)
+	began = time.Now()
 	co.kill()
 	co = ps.start("co2", 2, "")
 	at = co.ready().Control
@@ -295,6 +298,7 @@ func TestProcesses(t *testing.T) {
 	if next := co.epoch(1); next < epoch {
 		t.Errorf("it goes on from epoch %d; there was %d", next, epoch)
 	}
+	t.Logf("all tasks run again %v after the coordinator was killed and another was started", time.Since(began).Round(time.Millisecond))
 	last := co.until("the end", func(e api.ExecutorEvent) bool { return e.Job != nil && e.Job.Status.Ended() })
 	if last.Job.Status != api.JobFinished {
 		t.Errorf("%+v", last.Job)

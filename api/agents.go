@@ -17,6 +17,10 @@ type Report struct {
 	Allocs []AllocStatus
 	// Answers are to requests in earlier Orders.
 	Answers []Answer
+	// Have is the Sum of the orders that it has. While there are no others, the leader may wait
+	// with its answer, for Wait microseconds at most.
+	Have uint64
+	Wait int64
 }
 
 // Orders is what the leader tells an agent: all that it is to have. What is not in
@@ -36,6 +40,8 @@ type Orders struct {
 	// Drain is what is wanted of the agent.
 	Drain    bool
 	Requests []Request
+	// Sum tells these orders from others: of all but Seq, Leader and Lease.
+	Sum uint64
 }
 
 // Assignment is an allocation with what its executor needs to know.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -33,8 +32,10 @@ type leader struct {
 	raft  decides
 	opt   control.Options
 	lease time.Duration
-	now   func() time.Time
-	log   *slog.Logger
+	// version is this release; empty lets agents of all releases have work.
+	version string
+	now     func() time.Time
+	log     *slog.Logger
 	// rpc finds where another server is dialled.
 	rpc func(id string) string
 	// open answers what agents read here.
@@ -74,12 +75,14 @@ func (l *leader) lead(ctx context.Context, term uint64) {
 	l.log.Info("leading", "term", term)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var minor time.Time // when the last change of nothing but a reason was decided
+	var reasons time.Time // when those that are nothing but reasons were decided last
 	for ctx.Err() == nil {
 		v := l.raft.Registry().View()
 		changed := l.raft.Registry().Watch(v.Index())
-		d := control.Decide(l.cluster(v), l.opt)
-		held, err := l.carryOut(ctx, v, &d, &minor)
+		now := l.now()
+		d := control.Decide(control.From(v, l.heardOf(v), now.UnixMicro(), l.version), l.opt)
+		due := now.Sub(reasons) >= reasonsEvery
+		err := l.carryOut(ctx, &d, v.Index(), due)
 		if err != nil && ctx.Err() == nil {
 			l.log.Debug("a decision was not carried out", "err", err)
 		}
@@ -87,11 +90,14 @@ func (l *leader) lead(ctx context.Context, term uint64) {
 		if d.Next > 0 {
 			wait = time.Duration(d.Next-l.now().UnixMicro()) * time.Microsecond
 		}
-		if held {
-			wait = min(wait, minorEvery)
+		switch {
+		case due:
+			reasons = now
+		case slices.ContainsFunc(d.Jobs, func(j control.JobChange) bool { return j.Minor }):
+			wait = min(wait, reasonsEvery)
 		}
 		if err != nil {
-			wait = min(wait, 100*time.Millisecond)
+			wait = min(wait, retryEvery)
 		}
 		timer.Reset(max(wait, time.Millisecond))
 		select {
@@ -103,70 +109,38 @@ func (l *leader) lead(ctx context.Context, term uint64) {
 	}
 }
 
-// minorEvery is how often reasons alone are put into the log.
-const minorEvery = 2 * time.Second
+const (
+	// reasonsEvery is how often reasons alone are put into the log.
+	reasonsEvery = 2 * time.Second
+	// retryEvery is how soon a decision is made again of which a command was refused.
+	retryEvery = 100 * time.Millisecond
+)
 
-// cluster is what there is, as control wants it.
-func (l *leader) cluster(v *registry.View) *control.Cluster {
-	c := &control.Cluster{Now: l.now().UnixMicro()}
+// heard is what is known of agents beside the registry: all are heard of since this server
+// leads.
+func (l *leader) heardOf(v *registry.View) map[api.NodeID]control.Heard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	all := map[api.NodeID]control.Heard{}
 	for _, n := range v.Nodes() {
-		node := &control.Node{Node: n.Info, Status: n.Status, Heard: l.mu.since}
-		if h := l.mu.heard[n.Info.ID]; h != nil {
-			node.Heard, node.AsksDrain, node.Leaves = max(h.at, l.mu.since), h.drain, h.leaves
+		h := control.Heard{At: l.mu.since}
+		if c := l.mu.heard[n.Info.ID]; c != nil {
+			h = control.Heard{At: max(c.at, l.mu.since), AsksDrain: c.drain, Leaves: c.leaves}
 		}
-		c.Nodes = append(c.Nodes, node)
+		all[n.Info.ID] = h
 	}
-	for _, j := range v.Jobs() {
-		job := &control.Job{Spec: *j.Spec(), Wish: j.Wish, Slots: j.Scale.Parallelism, Status: j.Status, Reason: j.Reason,
-			Since: j.Since, Term: j.Term}
-		if j.Report.Slots > 0 {
-			job.Wants = j.Report.Slots
-		}
-		c.Jobs = append(c.Jobs, job)
-	}
-	for _, a := range v.Allocs() {
-		c.Allocs = append(c.Allocs, &control.Alloc{Alloc: a.Alloc, Status: a.Status, Since: a.Since})
-	}
-	return c
+	return all
 }
 
-// carryOut puts a decision into the log, change by change. The first that is refused ends
-// it: the next decision is made on what there is then. held says that a change of nothing
-// but a reason was left for later.
-func (l *leader) carryOut(ctx context.Context, v *registry.View, d *control.Decision, minor *time.Time) (held bool, err error) {
-	apply := func(c registry.Command) error {
-		_, err := l.raft.Apply(ctx, c, "")
-		return err
-	}
-	for _, n := range d.Nodes {
-		if err := apply(&registry.SetNodeStatus{Node: n.Node, Status: n.Status, Reason: n.Reason, At: v.Index()}); err != nil {
-			return held, fmt.Errorf("node %s: %w", n.Node, err)
+// carryOut puts a decision into the log, command by command. The first that is refused ends
+// it: the next decision is made on what there is then.
+func (l *leader) carryOut(ctx context.Context, d *control.Decision, at uint64, reasons bool) error {
+	for _, c := range d.Commands(at, reasons) {
+		if _, err := l.raft.Apply(ctx, c, ""); err != nil {
+			return err
 		}
 	}
-	for _, j := range d.Jobs {
-		if j.Minor {
-			if l.now().Sub(*minor) < minorEvery {
-				held = true
-				continue
-			}
-			*minor = l.now()
-		}
-		var c registry.Command = &registry.PutAllocs{Job: j.Job, At: v.Index(), Place: j.Start, Stop: j.Stop, Status: j.Status, Reason: j.Reason}
-		if j.Forget {
-			c = &registry.ForgetJob{Job: j.Job}
-		}
-		if err := apply(c); err != nil {
-			return held, fmt.Errorf("job %s: %w", j.Job, err)
-		}
-		for _, e := range j.Events {
-			if err := apply(&registry.AddEvent{Job: j.Job, Kind: registry.EventStatus, Text: e}); err != nil {
-				return held, fmt.Errorf("an event of job %s: %w", j.Job, err)
-			}
-		}
-	}
-	return held, nil
+	return nil
 }
 
 // Report takes what an agent tells, and answers with what it is to have.

@@ -77,7 +77,7 @@ func (w *world) agent(a *agent) {
 			p := a.procs[id]
 			s := api.AllocStatus{Alloc: id, State: p.state}
 			if p.job != nil {
-				s.Job = &api.JobReport{Status: *p.job, Slots: p.ran}
+				s.Job = &api.JobReport{Status: *p.job, Slots: p.ran, Attempt: p.attempt}
 			}
 			m.statuses = append(m.statuses, s)
 		}
@@ -121,8 +121,9 @@ func (w *world) coordinators() {
 		status := api.JobStarting
 		if has := slots[fmt.Sprint(p.alloc.Job, p.alloc.Version)]; has >= j.wanted() || p.ran > 0 && has >= p.ran {
 			status, p.ran = api.JobRunning, min(has, j.wanted())
-		} else {
+		} else if p.ran > 0 {
 			p.ran = 0
+			p.attempt++
 		}
 		old := w.now-p.wishAt > 10*tick
 		switch {

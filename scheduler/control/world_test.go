@@ -31,6 +31,7 @@ type proc struct {
 	ending  bool
 	job     *api.JobStatus // what a coordinator reports
 	ran     int            // with how many slots it runs its job
+	attempt uint64         // counts how often it had to start it again
 	wish    api.Wish
 	wishAt  int64
 	changed int64
@@ -70,7 +71,7 @@ type world struct {
 	c        *Cluster
 	index    int // of the registry's newest change
 	changed  map[string]int
-	reports  map[api.AllocID]api.JobStatus
+	reports  map[api.AllocID]api.JobReport
 	known    map[api.NodeID]int // the incarnation that is registered
 	agents   []*agent
 	messages []message
@@ -88,7 +89,7 @@ type world struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: time.Hour.Microseconds(), faults: true, c: &Cluster{}, changed: map[string]int{},
-		reports: map[api.AllocID]api.JobStatus{}, known: map[api.NodeID]int{}, counts: map[string]int{},
+		reports: map[api.AllocID]api.JobReport{}, known: map[api.NodeID]int{}, counts: map[string]int{},
 	}
 	for i := range 2 + w.rng.IntN(4) {
 		w.agents = append(w.agents, &agent{
@@ -241,8 +242,8 @@ func (w *world) update(node api.NodeID, s api.AllocStatus) {
 		}
 		j := w.jobOf(al.Job)
 		if s.Job != nil && j != nil && al.Coordinator && al.Term == j.Term && al.Version == j.Spec.Version && !j.Status.Ended() &&
-			w.reports[al.ID] != s.Job.Status {
-			w.reports[al.ID] = s.Job.Status
+			w.reports[al.ID] != *s.Job {
+			w.reports[al.ID] = *s.Job
 			j.Wants = s.Job.Slots
 			w.setStatus(j, s.Job.Status)
 		}

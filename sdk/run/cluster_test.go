@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/cluster/certs"
 	"github.com/weirflow/weir/connector/file"
 	"github.com/weirflow/weir/sdk"
 	"github.com/weirflow/weir/sdk/run"
@@ -55,6 +56,21 @@ type processes struct {
 	t    *testing.T
 	dir  string
 	spec api.JobSpec
+	// For mutual TLS, where set.
+	ca, own certs.Pair
+}
+
+// trust gives the processes certificates.
+func (ps *processes) trust() {
+	ps.t.Helper()
+	a, ca, err := certs.NewAuthority("test", time.Now(), time.Hour)
+	if err != nil {
+		ps.t.Fatal(err)
+	}
+	if ps.own, err = a.Issue(certs.Wanted{Role: certs.Executor, Name: "x", Job: ps.spec.Name, TTL: time.Hour}, time.Now()); err != nil {
+		ps.t.Fatal(err)
+	}
+	ps.ca = ca
 }
 
 // process is an executor's.
@@ -113,6 +129,7 @@ func (ps *processes) start(alloc string, term uint64, at string, args ...string)
 	spec := ps.spec
 	spec.Args = append(slices.Clone(spec.Args), args...)
 	line, err := json.Marshal(api.ExecutorConfig{Job: spec, Coordinator: at, Dir: dir, Listen: "127.0.0.1", Node: api.Node{ID: "here"},
+		CA: ps.ca.Cert, Cert: ps.own.Cert, Key: ps.own.Key,
 		Alloc: api.Alloc{ID: api.AllocID(alloc), Job: spec.Name, Version: 1, Coordinator: at == "", Slots: 1, Term: term}})
 	if err != nil {
 		t.Fatal(err)
@@ -314,9 +331,11 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestProcessesWish ends a job with a savepoint, and processes with their agent.
+// TestProcessesWish ends a job with a savepoint, and processes with their agent. They
+// know each other by certificates.
 func TestProcessesWish(t *testing.T) {
 	ps := newProcesses(t, 50_000, 2)
+	ps.trust()
 	co := ps.start("co", 1, "")
 	a := ps.start("a", 1, co.ready().Control)
 	co.epoch(1)

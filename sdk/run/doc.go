@@ -16,7 +16,8 @@
 //
 // Invariants:
 //
-//  1. Run neither reads flags, environment and signals nor prints; Main does.
+//  1. Run neither reads flags, environment and signals nor prints; Main does. Of the
+//     environment Run looks at one variable, to refuse what must not be.
 //  2. What Main shows is read from counters while the job runs: showing it takes
 //     nothing from the records' way but the counters' cache lines.
 //  3. The standard output is the job's. Main writes there only the report that

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/node"
@@ -137,7 +139,13 @@ func checkTypes(plan *graph.Plan) error {
 // Run runs the pipeline in this process, to the end of its input. It returns nil
 // then, ErrStopped when it was stopped, ctx's error when that ended first, and
 // otherwise a *flow.Failure that says which operator failed and why.
+//
+// In a program that an agent of a cluster has started it is refused: each of the job's
+// processes would run the whole job. Main knows what to do there.
 func Run(ctx context.Context, p *sdk.Pipeline, o Options) error {
+	if os.Getenv(api.ExecutorEnv) != "" {
+		return errors.New("this program was started as an executor of a cluster, which run.Run cannot be: let its main call run.Main")
+	}
 	plan, err := Plan(p, o)
 	if err != nil {
 		return err

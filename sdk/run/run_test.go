@@ -60,3 +60,10 @@ func TestWordCount(t *testing.T) {
 		}
 	}
 }
+
+func TestRunIsNoExecutor(t *testing.T) {
+	t.Setenv(api.ExecutorEnv, api.ExecutorProtocol)
+	if err := run.Run(t.Context(), sdk.New("x"), run.Options{}); err == nil || !strings.Contains(err.Error(), "run.Main") {
+		t.Error(err)
+	}
+}

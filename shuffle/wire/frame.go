@@ -100,7 +100,7 @@ func appendFrame(dst []byte, h header, body []byte) []byte {
 
 // readBuffer is how much is read from a connection at once. Frames up to it are
 // decoded where they lie.
-const readBuffer = 256 << 10
+const readBuffer = 128 << 10
 
 // creditBuffer is readBuffer where only credit comes.
 const creditBuffer = 4 << 10

@@ -11,7 +11,8 @@ import (
 	"github.com/weirflow/weir/web"
 )
 
-// Submit has the job run on the agent n2, with a graph of two chains.
+// Submit has the job run on the agent n2, with a graph of two chains. One with the argument
+// --finish has finished at once, one with --fail has failed.
 func (c *Cluster) Submit(ctx context.Context, spec *api.JobSpec, dry bool) (r api.Submitted, err error) {
 	c.Update(func(s *State, index uint64) {
 		if _, ok := s.Artifacts[spec.Artifact]; !ok && spec.Artifact != "" && !dry {
@@ -53,6 +54,13 @@ func (c *Cluster) Submit(ctx context.Context, spec *api.JobSpec, dry bool) (r ap
 		j.event(s, api.JobEvent{Kind: "submitted", Message: fmt.Sprintf("version %d", r.Version), By: by})
 		j.event(s, api.JobEvent{Kind: "placed", Message: fmt.Sprintf("%d slots on n2", spec.Parallelism), Alloc: alloc.ID, Node: "n2"})
 		j.event(s, api.JobEvent{Kind: "started", Message: "all tasks run", Attempt: 1})
+		if slices.Contains(spec.Args, "--finish") {
+			j.end(s, api.WishRun, api.JobFinished, "")
+		}
+		if slices.Contains(spec.Args, "--fail") {
+			j.Info.Reason = "it was told to"
+			j.end(s, api.WishRun, api.JobFailed, "")
+		}
 	})
 	return r, err
 }

@@ -218,7 +218,7 @@ func TestSourceErrors(t *testing.T) {
 		}
 		if c.want == "" {
 			must(t, err)
-		} else if f := flow.FailureOf(err); f == nil || f.Domain != c.domain || f.Retryable != (c.domain == flow.DomainExternal) || !strings.Contains(err.Error(), c.want) {
+		} else if f := flow.FailureOf(err); f == nil || f.Domain != c.domain || f.Retryable != (c.domain != flow.DomainUser) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		if err := op.Close(); err != nil {

@@ -231,8 +231,8 @@ func (c *change) report(a *Alloc, report *api.JobReport) bool {
 	}
 	news := *report
 	news.Reason = cut(news.Reason, MaxText)
-	if news == j.Report && news.Status == j.Status {
-		return false
+	if news == j.Report {
+		return false // also where the leader has decided another status since: it knew of this report
 	}
 	was := j
 	j = j.clone()

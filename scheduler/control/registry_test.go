@@ -11,11 +11,12 @@ import (
 
 // leader drives a real registry.
 type leader struct {
-	t     *testing.T
-	r     *registry.Registry
-	index uint64
-	now   int64
-	heard map[api.NodeID]Heard
+	t       *testing.T
+	r       *registry.Registry
+	index   uint64
+	now     int64
+	heard   map[api.NodeID]Heard
+	attempt uint64
 }
 
 func (l *leader) apply(c registry.Command) {
@@ -50,13 +51,14 @@ func (l *leader) decide() {
 // up tells of all that was placed.
 func (l *leader) up() {
 	l.t.Helper()
+	l.attempt++ // who was placed anew is there since then
 	for _, a := range l.r.View().Allocs() {
 		s := api.AllocStatus{Alloc: a.Alloc.ID, State: api.AllocRunning}
 		switch {
 		case a.Alloc.Stop:
 			s.State = api.AllocEnded
 		case a.Alloc.Coordinator:
-			s.Job = &api.JobReport{Status: api.JobRunning, Slots: 4, Attempt: a.Alloc.Term}
+			s.Job = &api.JobReport{Status: api.JobRunning, Slots: 4, Attempt: l.attempt}
 		}
 		if a.Live() {
 			l.apply(&registry.UpdateAllocs{Node: a.Alloc.Node, Statuses: []api.AllocStatus{s}})

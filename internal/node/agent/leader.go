@@ -45,14 +45,14 @@ type leader struct {
 	mu   struct {
 		sync.Mutex
 		term  uint64
-		since int64 // when this server came to lead
+		since time.Time // when this server came to lead
 		heard map[api.NodeID]*contact
 	}
 }
 
 // contact is what the leader remembers of an agent's reports.
 type contact struct {
-	at            int64
+	at            time.Time
 	drain, leaves bool
 	told          []api.AllocStatus // the newest that are in the registry
 }
@@ -68,7 +68,7 @@ func newLeader(r decides, o control.Options) *leader {
 // lead decides until ctx ends, which is when this server no longer leads.
 func (l *leader) lead(ctx context.Context, term uint64) {
 	l.mu.Lock()
-	l.mu.term, l.mu.since = term, l.now().UnixMicro()
+	l.mu.term, l.mu.since = term, l.now()
 	// What was told to another leader is not known here to be decided.
 	l.mu.heard = map[api.NodeID]*contact{}
 	l.mu.Unlock()
@@ -80,7 +80,7 @@ func (l *leader) lead(ctx context.Context, term uint64) {
 		v := l.raft.Registry().View()
 		changed := l.raft.Registry().Watch(v.Index())
 		now := l.now()
-		d := control.Decide(control.From(v, l.heardOf(v), now.UnixMicro(), l.version), l.opt)
+		d := control.Decide(control.From(v, l.heardOf(v, now), now.UnixMicro(), l.version), l.opt)
 		due := now.Sub(reasons) >= reasonsEvery
 		err := l.carryOut(ctx, &d, v.Index(), due)
 		if err != nil && ctx.Err() == nil {
@@ -116,31 +116,41 @@ const (
 	retryEvery = 100 * time.Millisecond
 )
 
-// heard is what is known of agents beside the registry: all are heard of since this server
-// leads.
-func (l *leader) heardOf(v *registry.View) map[api.NodeID]control.Heard {
+// heardOf is what is known of agents beside the registry: all are heard of since this server
+// leads. Times are taken by the monotonic clock: when somebody sets the other one, nobody was
+// silent for longer.
+func (l *leader) heardOf(v *registry.View, now time.Time) map[api.NodeID]control.Heard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := map[api.NodeID]control.Heard{}
 	for _, n := range v.Nodes() {
-		h := control.Heard{At: l.mu.since}
+		h, at := control.Heard{}, l.mu.since
 		if c := l.mu.heard[n.Info.ID]; c != nil {
-			h = control.Heard{At: max(c.at, l.mu.since), AsksDrain: c.drain, Leaves: c.leaves}
+			h.AsksDrain, h.Leaves = c.drain, c.leaves
+			if c.at.After(at) {
+				at = c.at
+			}
 		}
+		h.At = now.Add(-now.Sub(at)).UnixMicro()
 		all[n.Info.ID] = h
 	}
 	return all
 }
 
-// carryOut puts a decision into the log, command by command. The first that is refused ends
-// it: the next decision is made on what there is then.
+// carryOut puts a decision into the log, command by command. One that is refused is left out:
+// it is decided again on what there is then, and others need not wait for it.
 func (l *leader) carryOut(ctx context.Context, d *control.Decision, at uint64, reasons bool) error {
+	var refused error
 	for _, c := range d.Commands(at, reasons) {
-		if _, err := l.raft.Apply(ctx, c, ""); err != nil {
+		switch _, err := l.raft.Apply(ctx, c, ""); {
+		case err == nil:
+		case errors.Is(err, registry.ErrConflict), errors.Is(err, registry.ErrRefused), errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrLimit):
+			refused = err
+		default:
 			return err
 		}
 	}
-	return nil
+	return refused
 }
 
 // Report takes what an agent tells, and answers with what it is to have.
@@ -176,7 +186,7 @@ func (l *leader) Report(ctx context.Context, r *api.Report) (*api.Orders, error)
 
 // take notes that an agent was heard, and decides what it tells that is new.
 func (l *leader) take(ctx context.Context, r *api.Report) error {
-	now := l.now().UnixMicro()
+	now := l.now()
 	n := l.raft.Registry().View().Node(r.Node.ID)
 	if fresh := r.Seq == 1; n == nil || fresh || n.Gone() || !same(&n.Info, &r.Node) {
 		if _, err := l.raft.Apply(ctx, &registry.RegisterNode{Node: r.Node, Fresh: fresh}, string(r.Node.ID)); err != nil {
@@ -189,8 +199,8 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 		c = &contact{}
 		l.mu.heard[r.Node.ID] = c
 	}
-	news := c.at == 0 || c.drain != r.Draining || c.leaves != r.Leaving
-	c.at, c.drain, c.leaves = max(c.at, now), r.Draining, r.Leaving
+	news := c.at.IsZero() || c.drain != r.Draining || c.leaves != r.Leaving
+	c.at, c.drain, c.leaves = now, r.Draining, r.Leaving
 	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) })
 	l.mu.Unlock()
 	if !told {

@@ -43,12 +43,15 @@ type link struct {
 	kick  chan struct{} // 1: there is news
 	heard chan answer
 	ended chan struct{} // closed when no executor lives, after a kill
+	left  chan struct{} // closed when the leader has heard that this agent leaves
+	once  sync.Once
 	side  sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		answers  []api.Answer // not told yet
 		draining bool
+		leaving  bool
 	}
 
 	// of run:
@@ -67,6 +70,7 @@ type link struct {
 type answer struct {
 	seq    uint64
 	told   []api.Answer
+	left   bool // the report has said so
 	orders *api.Orders
 	from   string
 	err    error
@@ -87,7 +91,7 @@ func newLink(o linkOptions) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{opt: o, kick: make(chan struct{}, 1), heard: make(chan answer, outstanding), lease: held}, nil
+	return &link{opt: o, kick: make(chan struct{}, 1), left: make(chan struct{}), heard: make(chan answer, outstanding), lease: held}, nil
 }
 
 // news has a report sent soon: something has changed.
@@ -149,6 +153,19 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
+// leave tells the leader that this agent ends on purpose. It returns when that was heard, or
+// with ctx.
+func (l *link) leave(ctx context.Context) {
+	l.mu.Lock()
+	l.mu.leaving = true
+	l.mu.Unlock()
+	l.news()
+	select {
+	case <-l.left:
+	case <-ctx.Done():
+	}
+}
+
 // kill ends all executors, beside the loop.
 func (l *link) kill(ctx context.Context, why string) {
 	l.opt.Log.Warn("ending all executors", "why", why)
@@ -178,10 +195,10 @@ func (l *link) report(ctx context.Context) {
 		return
 	}
 	l.mu.Lock()
-	answers, draining := slices.Clone(l.mu.answers), l.mu.draining
+	answers, draining, leaving := slices.Clone(l.mu.answers), l.mu.draining, l.mu.leaving
 	l.mu.Unlock()
 	l.seq++
-	r := &api.Report{Seq: l.seq, Node: l.opt.Node, Draining: draining, Allocs: l.opt.Runs.Statuses(), Answers: answers,
+	r := &api.Report{Seq: l.seq, Node: l.opt.Node, Draining: draining, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
 		Have: l.have, Wait: l.opt.Lease.Every.Microseconds()}
 	l.lease.Sent(l.opt.Clock(), l.seq)
 	client, from := l.client, l.addr
@@ -191,7 +208,7 @@ func (l *link) report(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, l.opt.Lease.Every+2*l.opt.Lease.Margin)
 		defer cancel()
 		o, err := client.Report(ctx, r)
-		l.heard <- answer{r.Seq, answers, o, from, err}
+		l.heard <- answer{r.Seq, answers, leaving, o, from, err}
 	})
 }
 
@@ -246,6 +263,9 @@ func (l *link) take(a answer) {
 		l.tenure, l.have, l.index = t, 0, 0
 	}
 	l.told(a.told)
+	if a.left {
+		l.once.Do(func() { close(l.left) })
+	}
 	l.opt.Runs.Known(a.orders.Known)
 	if a.orders.Index < l.index || a.orders.Sum == l.have || l.lease.State(now) != lease.Held {
 		return

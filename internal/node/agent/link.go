@@ -49,9 +49,8 @@ type link struct {
 
 	mu struct {
 		sync.Mutex
-		answers  []api.Answer // not told yet
-		draining bool
-		leaving  bool
+		answers []api.Answer // not told yet
+		leaving bool
 	}
 
 	// of run:
@@ -106,14 +105,6 @@ func (l *link) news() {
 func (l *link) answered(a api.Answer) {
 	l.mu.Lock()
 	l.mu.answers = append(l.mu.answers, a)
-	l.mu.Unlock()
-	l.news()
-}
-
-// drain asks the leader to empty this agent, or to stop that.
-func (l *link) drain(want bool) {
-	l.mu.Lock()
-	l.mu.draining = want
 	l.mu.Unlock()
 	l.news()
 }
@@ -195,10 +186,10 @@ func (l *link) report(ctx context.Context) {
 		return
 	}
 	l.mu.Lock()
-	answers, draining, leaving := slices.Clone(l.mu.answers), l.mu.draining, l.mu.leaving
+	answers, leaving := slices.Clone(l.mu.answers), l.mu.leaving
 	l.mu.Unlock()
 	l.seq++
-	r := &api.Report{Seq: l.seq, Node: l.opt.Node, Draining: draining, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
+	r := &api.Report{Seq: l.seq, Node: l.opt.Node, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
 		Have: l.have, Wait: l.opt.Lease.Every.Microseconds()}
 	l.lease.Sent(l.opt.Clock(), l.seq)
 	client, from := l.client, l.addr

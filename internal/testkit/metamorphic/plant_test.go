@@ -85,7 +85,7 @@ var plants = []plant{
 		[]string{"t.frontier.Watermark(i, c.Time)", "t.frontier.Watermark(t.channels-1-i, c.Time)"}, "", ""},
 	{"barriers are not aligned", "checkpoint/aligner.go", []string{"if a.missing > 0 {", "if false {"}, "", ""},
 	{"a broadcast misses a partition", "shuffle/router.go",
-		[]string{"for i := range r.senders {\n\t\t\tif err := r.copyTo(i, b", "for i := range max(1, len(r.senders)-1) {\n\t\t\tif err := r.copyTo(i, b"}, "", ""},
+		[]string{"for _, i := range own {\n\t\t\tif err := r.copyTo(i, b", "for _, i := range own[:max(1, len(own)-1)] {\n\t\t\tif err := r.copyTo(i, b"}, "", ""},
 	{"a timer cannot be taken back", "operator/process.go", []string{"c.timers.event.Delete(c.Hash, c.Key, struct{}{}, at)", ""}, "", ""},
 	{"what was prepared last is not committed when the job goes on", "scheduler/restore.go",
 		[]string{"if err := c.publish(res.Committables); err != nil {", `if n := len(res.Committables); n > 0 {

@@ -56,12 +56,24 @@ type Assignment struct {
 	Savepoint   string
 }
 
-// Request is something that one executor is asked, such as a savepoint while the job goes on.
+// Request is something that one executor is asked: a savepoint while the job goes on, or
+// what Ask says.
 type Request struct {
 	ID        uint64
 	Alloc     AllocID
 	Savepoint string
+	// Ask is AskGraph or AskStats; empty: a savepoint.
+	Ask string
 }
+
+// What a running executor can be asked.
+const (
+	// AskGraph is for a coordinator: the answer is its job's JobGraph, as JSON.
+	AskGraph = "graph"
+	// AskStats is for any executor: the answer is a JobStats, as JSON, of the tasks that
+	// run in it. MergeStats makes one of those of a job's executors.
+	AskStats = "stats"
+)
 
 // Answer is what came of a Request.
 type Answer struct {

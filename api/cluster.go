@@ -201,7 +201,13 @@ type ExecutorCommand struct {
 	Savepoint string `json:"savepoint,omitempty"`
 	// Request numbers what wants an answer.
 	Request uint64 `json:"request,omitempty"`
+	// Ask is AskGraph or AskStats, with a Request and nothing else.
+	Ask string `json:"ask,omitempty"`
 }
+
+// MaxExecutorEvent is the longest line of an ExecutorEvent, in bytes. Agents pass over
+// longer ones.
+const MaxExecutorEvent = 256 << 10
 
 // ExecutorEvent is what an executor tells its agent: lines of JSON on file descriptor 3.
 type ExecutorEvent struct {

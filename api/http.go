@@ -211,16 +211,22 @@ type OperatorStats struct {
 	// RecordsIn and RecordsOut count since the attempt began.
 	RecordsIn  int64 `json:"records_in"`
 	RecordsOut int64 `json:"records_out"`
-	// RateIn and RateOut are records a second.
+	// RateIn and RateOut are records a second since the figures were asked for last, the
+	// first time since the attempt began.
 	RateIn  float64 `json:"rate_in"`
 	RateOut float64 `json:"rate_out"`
-	// Busy, Idle and Backpressured are shares of time, from 0 to 1.
+	// Busy, Idle and Backpressured are shares of the same time, from 0 to 1: of work, of
+	// waiting for something to do, and of waiting for consumers to take what was made.
+	// Operators of one chain have the same, those of their tasks.
 	Busy          float64 `json:"busy"`
 	Idle          float64 `json:"idle"`
 	Backpressured float64 `json:"backpressured"`
-	// Watermark is in microseconds since 1970; nothing where there is none yet.
-	Watermark  *int64 `json:"watermark,omitempty"`
-	StateBytes int64  `json:"state_bytes"`
+	// Watermark is the least of all subtasks, in microseconds since 1970; nothing while that
+	// of a subtask is not known, and 9223372036854775807 at the end of all input.
+	Watermark *int64 `json:"watermark,omitempty"`
+	// StateBytes is what the operator's state takes; 0 where that is not measured, as today
+	// with all operators.
+	StateBytes int64 `json:"state_bytes"`
 }
 
 // NodeInfo is an agent as the leader sees it.

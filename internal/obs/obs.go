@@ -2,7 +2,8 @@
 //
 // An operator instance owns one [Operator]; it adds to it once a batch, never once
 // a record. Anyone may read it at any time: fields are atomics and a reader sees
-// values that are each right, though not of one instant.
+// values that are each right, though not of one instant. What the time of a task goes into
+// is kept by its [Task].
 package obs
 
 import (
@@ -17,6 +18,8 @@ type Operator struct {
 	Name    string
 	Kind    string
 	Subtask int
+	// Task is that of which it is a part.
+	Task *Task
 
 	RecordsIn  atomic.Int64
 	RecordsOut atomic.Int64
@@ -46,10 +49,11 @@ type Registry struct {
 	}
 }
 
-// Operator registers an instance and returns its counters, all 0. It takes the place
-// of the same subtask of an earlier attempt.
-func (r *Registry) Operator(id, name, kind string, subtask int) *Operator {
-	o := &Operator{ID: id, Name: name, Kind: kind, Subtask: subtask}
+// Operator registers an instance in a task and returns its counters, all 0. It takes the
+// place of the same subtask of an earlier attempt. One of an earlier attempt that runs in
+// another process now stays: its task's attempt tells.
+func (r *Registry) Operator(t *Task, id, name, kind string, subtask int) *Operator {
+	o := &Operator{ID: id, Name: name, Kind: kind, Subtask: subtask, Task: t}
 	o.Watermark.Store(math.MinInt64)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,6 +19,9 @@
 // parks. So a batch leaves when it is full or when there is nothing else to do, and
 // no time-out has to be chosen.
 //
+// What its time goes into is measured around its sleeps only: asleep because a writer lacks
+// credit it is backpressured, asleep otherwise it is idle, and else it is busy.
+//
 // At a barrier the task takes hold of all that it is between two records: keyed state
 // is only marked, the rest is small. It sends the barrier on and goes on itself. A
 // goroutine that lives while there is a snapshot to write puts it into storage and

@@ -167,7 +167,9 @@ func (t *Task) park(stepped bool) {
 	}
 	_, at := t.heard()
 	if until = min(until, at); until == flow.MaxTime {
+		t.waits()
 		<-t.wake
+		t.works()
 		return
 	}
 	now := t.cfg.Now()
@@ -176,6 +178,8 @@ func (t *Task) park(stepped bool) {
 		t.parked.Store(false)
 		return
 	}
+	t.waits()
+	defer t.works()
 	// Times far away do not fit into a Duration; it may well wake up in between.
 	timer := time.NewTimer(time.Duration(min(left, flow.Span(longestSleep))) * time.Microsecond)
 	select {
@@ -185,6 +189,12 @@ func (t *Task) park(stepped bool) {
 		t.parked.Store(false)
 	}
 }
+
+// waits and works are around each sleep of the loop, the only places where its time is
+// measured. What an operator waits for in Yield, and a writer that runs out of credit in the
+// middle of a batch, are part of the work on the records that want it.
+func (t *Task) waits() { t.times.Wait(time.Now(), !t.writable()) }
+func (t *Task) works() { t.times.Work(time.Now()) }
 
 // longestSleep is after how long a task that waits for a time looks at the clock.
 const longestSleep = 24 * time.Hour

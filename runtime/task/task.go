@@ -10,6 +10,7 @@ import (
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
+	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/state"
@@ -19,6 +20,7 @@ import (
 // exported methods may be called from any goroutine at any time.
 type Task struct {
 	cfg    Config
+	times  *obs.Task
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
@@ -86,7 +88,7 @@ type gate struct {
 
 // New builds the chain. It starts nothing and opens nothing.
 func New(ctx context.Context, cfg Config) (*Task, error) {
-	t := &Task{cfg: cfg, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
+	t := &Task{cfg: cfg, times: &obs.Task{Attempt: uint64(cfg.Attempt)}, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
 	t.saves.t = t
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	if err := t.build(); err != nil {
@@ -185,7 +187,7 @@ func (t *Task) context(n *node) *operator.Context {
 		BatchSize:      c.BatchSize,
 		Restored:       c.Restored,
 		Staging:        c.Staging,
-		Metrics:        c.Registry.Operator(string(n.spec.ID), n.spec.Name, n.spec.Kind, c.ID.Subtask),
+		Metrics:        c.Registry.Operator(t.times, string(n.spec.ID), n.spec.Name, n.spec.Kind, c.ID.Subtask),
 		Log:            c.Log.With("operator", n.spec.Name, "subtask", c.ID.Subtask),
 		Task:           t,
 	}
@@ -224,7 +226,9 @@ func (t *Task) Run() (err error) {
 	})
 	if err == nil {
 		t.cfg.Listener.Running()
+		t.times.Begin(time.Now())
 		err = t.guard(t.loop)
+		t.times.End(time.Now())
 	}
 	if errors.Is(err, shuffle.ErrClosed) {
 		// A consumer has failed. Its failure is the cause, and is told by its own

@@ -147,7 +147,9 @@ func fakeExecutor(mode string) {
 		if json.Unmarshal(in.Bytes(), &c) != nil {
 			os.Exit(7)
 		}
-		if c.Request != 0 {
+		if c.Ask != "" {
+			say(api.ExecutorEvent{Request: c.Request, Answer: strings.Repeat(c.Ask, 20_000)})
+		} else if c.Request != 0 {
 			say(api.ExecutorEvent{Request: c.Request, Answer: "saved to " + c.Savepoint})
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // Limits of what one executor may say.
 const (
 	maxRequests = 16      // that wait for an answer, and answers that are remembered
-	maxReason   = 4 << 10 // bytes of a reason or an answer
+	maxReason   = 4 << 10 // bytes of a reason or of what is said of a savepoint
 	maxAddress  = 256
 )
 
@@ -63,7 +63,7 @@ type life struct {
 	told    told
 	writing bool // a line is on its way
 	pending []api.Request
-	waiting []uint64 // requests that were sent
+	waiting []api.Request // that were sent
 	answers []api.Answer
 	todo    []action
 }
@@ -199,10 +199,12 @@ func wish(a api.Assignment) api.Wish {
 	return a.Wish
 }
 
-// ask takes a request. A repeat of one that was answered gets the same answer.
+// ask takes a request. A repeat of one that was answered gets the same answer, if that is
+// remembered. Savepoints are taken of jobs that are to go on; other things may be asked for as
+// long as the executor hears.
 func (l *life) ask(now time.Duration, r api.Request) {
 	l.tick(now)
-	if slices.Contains(l.waiting, r.ID) || slices.ContainsFunc(l.pending, func(p api.Request) bool { return p.ID == r.ID }) {
+	if number(l.waiting, r.ID) >= 0 || number(l.pending, r.ID) >= 0 {
 		return
 	}
 	refuse := ""
@@ -210,9 +212,10 @@ func (l *life) ask(now time.Duration, r api.Request) {
 	case i >= 0:
 		l.do(action{verb: doAnswer, answer: l.answers[i]})
 		return
-	case l.phase == ended || l.stage != wanted || wish(l.a) != api.WishRun:
+	case l.phase == ended || l.stage != wanted || r.Ask == "" && wish(l.a) != api.WishRun:
 		refuse = "the executor is ending"
-	case len(l.pending)+len(l.waiting) >= maxRequests:
+	case len(l.pending)+len(l.waiting) < maxRequests:
+	case !l.giveUp():
 		refuse = fmt.Sprintf("%d requests wait for an answer already", maxRequests)
 	}
 	if refuse != "" {
@@ -221,6 +224,25 @@ func (l *life) ask(now time.Duration, r api.Request) {
 	}
 	l.pending = append(l.pending, r)
 	l.say()
+}
+
+// number is where in rs the request is, -1 if it is not.
+func number(rs []api.Request, id uint64) int {
+	return slices.IndexFunc(rs, func(r api.Request) bool { return r.ID == id })
+}
+
+// giveUp makes room for a request, by one that is not for a savepoint, if there is such a one.
+// Those are answered at once, but by programs of a release that does not know what is asked.
+func (l *life) giveUp() bool {
+	for _, rs := range []*[]api.Request{&l.waiting, &l.pending} {
+		if i := slices.IndexFunc(*rs, func(r api.Request) bool { return r.Ask != "" }); i >= 0 {
+			r := (*rs)[i]
+			*rs = slices.Delete(*rs, i, i+1)
+			l.answer(api.Answer{ID: r.ID, Error: fmt.Sprintf("the executor does not say its %.32s: is its program of an older release?", r.Ask)})
+			return true
+		}
+	}
+	return false
 }
 
 // say sends the next line, if there is something new and the last one is written.
@@ -235,15 +257,19 @@ func (l *life) say() {
 		c.Coordinator, c.Term = l.a.Coordinator, t
 		l.told.coordinator, l.told.term = c.Coordinator, t
 	}
-	switch w := wish(l.a); {
+	w := wish(l.a)
+	next := slices.IndexFunc(l.pending, func(r api.Request) bool { return r.Ask != "" || w == api.WishRun })
+	switch {
 	case w != l.told.wish || w == api.WishSave && l.a.Savepoint != l.told.savepoint:
 		c.Wish, c.Savepoint = w, l.a.Savepoint
 		l.told.wish, l.told.savepoint = w, l.a.Savepoint
-	case len(l.pending) > 0 && w == api.WishRun:
-		r := l.pending[0]
-		l.pending = slices.Delete(l.pending, 0, 1)
-		l.waiting = append(l.waiting, r.ID)
-		c.Wish, c.Savepoint, c.Request = w, r.Savepoint, r.ID
+	case next >= 0:
+		r := l.pending[next]
+		l.pending = slices.Delete(l.pending, next, next+1)
+		l.waiting = append(l.waiting, r)
+		if c.Request, c.Ask = r.ID, r.Ask; r.Ask == "" {
+			c.Wish, c.Savepoint = w, r.Savepoint
+		}
 	}
 	if c != (api.ExecutorCommand{}) {
 		l.writing = true
@@ -348,18 +374,31 @@ func (l *life) event(now time.Duration, e api.ExecutorEvent) {
 			l.status.Job, l.dirty = &j, true
 		}
 	}
-	if i := slices.Index(l.waiting, e.Request); e.Request != 0 && i >= 0 {
+	if i := number(l.waiting, e.Request); e.Request != 0 && i >= 0 {
+		a := api.Answer{ID: e.Request, Answer: e.Answer, Error: clip(e.Error)}
+		switch {
+		case l.waiting[i].Ask == "":
+			a.Answer = clip(e.Answer)
+		case len(e.Answer) > api.MaxExecutorEvent: // a part of it says nothing
+			a.Answer, a.Error = "", fmt.Sprintf("an answer of %d bytes: at most %d are passed on", len(e.Answer), api.MaxExecutorEvent)
+		}
 		l.waiting = slices.Delete(l.waiting, i, i+1)
-		l.answer(api.Answer{ID: e.Request, Answer: clip(e.Answer), Error: clip(e.Error)})
+		l.answer(a)
 	}
 }
 
-// answer gives one, and remembers it for a repeat of the request.
+// answer gives one, and remembers it for a repeat of the request, as far as what is
+// remembered does not become too much.
 func (l *life) answer(a api.Answer) {
-	if len(l.answers) == maxRequests {
+	l.answers = append(l.answers, a)
+	size := 0
+	for i := range l.answers {
+		size += len(l.answers[i].Answer)
+	}
+	for len(l.answers) > maxRequests || size > api.MaxExecutorEvent {
+		size -= len(l.answers[0].Answer)
 		l.answers = slices.Delete(l.answers, 0, 1)
 	}
-	l.answers = append(l.answers, a)
 	l.do(action{verb: doAnswer, answer: a})
 }
 
@@ -421,11 +460,8 @@ func (l *life) over(state api.AllocState, code int, how string, lines []string) 
 	l.phase, l.due = ended, 0
 	l.status.State, l.status.ExitCode, l.status.Exit, l.status.Lines = state, code, clip(how), lines
 	l.do(action{verb: doNote, note: "ended: " + clip(how)})
-	for _, r := range l.pending {
-		l.waiting = append(l.waiting, r.ID)
-	}
-	for _, id := range l.waiting {
-		l.answer(api.Answer{ID: id, Error: "the executor has ended: " + clip(how)})
+	for _, r := range append(l.waiting, l.pending...) {
+		l.answer(api.Answer{ID: r.ID, Error: "the executor has ended: " + clip(how)})
 	}
 	l.pending, l.waiting = nil, nil
 	l.report()

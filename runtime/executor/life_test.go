@@ -92,6 +92,8 @@ func lifeStep(t *testing.T, d *datadriven.TestData, l *life, f []string) {
 		l.want(now, parseAssignment(t, d, f[2:]))
 	case "ask":
 		l.ask(now, api.Request{ID: uint64(number(2)), Savepoint: f[3]})
+	case "ask-for":
+		l.ask(now, api.Request{ID: uint64(number(2)), Ask: f[3]})
 	case "stop":
 		l.stop(now, rest)
 	case "kill":
@@ -235,7 +237,7 @@ func TestLifeAnyOrder(t *testing.T) {
 			case 5:
 				id := uint64(step + 1)
 				asks[id] = true
-				l.ask(now, api.Request{ID: id})
+				l.ask(now, api.Request{ID: id, Ask: rapid.SampledFrom([]string{"", api.AskStats}).Draw(t, "for")})
 			case 6:
 				l.event(now, api.ExecutorEvent{Request: uint64(rapid.IntRange(0, step+1).Draw(t, "answered")), Answer: "ok"})
 			case 7:
@@ -275,4 +277,75 @@ func TestLifeAnyOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLifeAsks asks much of an executor, and hears much.
+func TestLifeAsks(t *testing.T) {
+	l := newLife(testLimits, 0, api.Assignment{Alloc: api.Alloc{ID: "a", Term: 1}})
+	answers := map[uint64][]api.Answer{}
+	perform := func() {
+		for _, a := range l.take() {
+			switch a.verb {
+			case doAnswer:
+				answers[a.answer.ID] = append(answers[a.answer.ID], a.answer)
+			case doConfig, doCommand:
+				defer l.sent(0, true)
+			}
+		}
+	}
+	settle := func() {
+		for range 2 * maxRequests {
+			perform()
+		}
+	}
+	l.spawned(0, 7)
+	settle()
+	// One that answers nothing does not keep the last savepoint waiting.
+	for id := uint64(1); id <= 2*maxRequests; id++ {
+		r := api.Request{ID: id, Ask: api.AskStats}
+		if id%4 == 0 {
+			r = api.Request{ID: id, Savepoint: "s"}
+		}
+		l.ask(0, r)
+		settle()
+	}
+	for id := uint64(1); id <= 2*maxRequests; id++ {
+		// Of the 16 places savepoints have 8 in the end, and the newest others the rest.
+		given := id%4 != 0 && id <= 21
+		if got := answers[id]; given != (len(got) == 1 && strings.Contains(got[0].Error, "older release")) || !given && len(got) > 0 {
+			t.Errorf("%d: %+v", id, got)
+		}
+	}
+	for id := uint64(100); id < 120; id++ {
+		l.ask(0, api.Request{ID: id, Savepoint: "s"})
+		settle()
+	}
+	if got := answers[119]; len(got) != 1 || !strings.Contains(got[0].Error, "16 requests wait") {
+		t.Errorf("%+v", got)
+	}
+	l.event(0, api.ExecutorEvent{Request: 4, Answer: strings.Repeat("x", maxReason+1)})
+	perform()
+	if got := answers[4]; len(got) != 1 || len(got[0].Answer) != maxReason+len(" ...") {
+		t.Errorf("a savepoint's answer: %+v", got)
+	}
+	// Long answers come as they are, or not at all, and are not all remembered.
+	for id, n := range map[uint64]int{201: 10, 202: api.MaxExecutorEvent, 203: api.MaxExecutorEvent + 1} {
+		text := strings.Repeat("x", n)
+		l.ask(0, api.Request{ID: id, Ask: api.AskGraph})
+		settle()
+		l.event(0, api.ExecutorEvent{Request: id, Answer: text})
+		perform()
+		got := answers[id]
+		if len(got) != 1 || n <= api.MaxExecutorEvent && (got[0].Answer != text || got[0].Error != "") ||
+			n > api.MaxExecutorEvent && (got[0].Answer != "" || !strings.Contains(got[0].Error, "at most")) {
+			t.Errorf("%d bytes: %d answers", n, len(got))
+		}
+		size := 0
+		for _, a := range l.answers {
+			size += len(a.Answer)
+		}
+		if size > api.MaxExecutorEvent {
+			t.Errorf("%d bytes are remembered", size)
+		}
+	}
 }

@@ -185,6 +185,11 @@ func TestRun(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 	}
+	// An executor that is no coordinator is asked too, and may have much to say.
+	r.Ask(api.Request{ID: 4, Alloc: "a1", Ask: api.AskStats})
+	if got := <-r.answers; got.ID != 4 || got.Error != "" || got.Answer != strings.Repeat("stats", 20_000) {
+		t.Fatalf("%.100q, %q", got.Answer, got.Error)
+	}
 	r.Ask(api.Request{ID: 9, Alloc: "nobody"})
 	if got := <-r.answers; got.ID != 9 || got.Error == "" {
 		t.Fatalf("%+v", got)
@@ -198,6 +203,7 @@ O command {"coordinator":"h:2","term":2}
 O command {"wish":"run","savepoint":"s1","request":1}
 O command {"wish":"run","savepoint":"s2","request":2}
 O command {"wish":"run","savepoint":"s3","request":3}
+O command {"request":4,"ask":"stats"}
 A ended: it is not wanted any more: exit code 0
 `, dir)
 	// The agent's note comes before or behind what the executor has printed last.

@@ -58,7 +58,7 @@ type Options struct {
 	// LogBudget is what the logs of executors that have ended may take with those that
 	// live, in bytes. Default: 512 MiB.
 	LogBudget int64
-	// MaxEvent is the longest event that is read, in bytes. Default: 256 KiB.
+	// MaxEvent is the longest event that is read, in bytes. Default: api.MaxExecutorEvent.
 	MaxEvent int
 
 	// Cgroup is where cgroups are made if version 2 is mounted there and may be written to.
@@ -97,7 +97,7 @@ func (o *Options) EnsureDefaults() {
 		o.LogBudget = 512 << 20
 	}
 	if o.MaxEvent == 0 {
-		o.MaxEvent = 256 << 10
+		o.MaxEvent = api.MaxExecutorEvent
 	}
 	if o.Cgroup == "" {
 		o.Cgroup = "/sys/fs/cgroup"

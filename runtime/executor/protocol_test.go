@@ -29,6 +29,7 @@ func TestProtocol(t *testing.T) {
 		api.ExecutorCommand{Coordinator: "h:1", Term: 2},
 		api.ExecutorCommand{Wish: api.WishSave, Savepoint: "/s"},
 		api.ExecutorCommand{Wish: api.WishRun, Savepoint: "/s", Request: 3},
+		api.ExecutorCommand{Request: 4, Ask: api.AskStats},
 		api.ExecutorEvent{Ready: &api.ExecutorReady{Data: "h:1", Control: "h:2"}},
 		api.ExecutorEvent{Job: &api.JobReport{Status: api.JobRunning, Attempt: 1, Epoch: 2, Reason: "r", Slots: 3}},
 		api.ExecutorEvent{Request: 3, Answer: "a"},

@@ -82,6 +82,16 @@ func (e *agentEvents) tell(ev api.ExecutorEvent) {
 	}
 }
 
+// maxEvents is how many events may wait for an agent that asks and does not read.
+const maxEvents = 64
+
+// full reports that no more answers should be told.
+func (e *agentEvents) full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.mu.queue) >= maxEvents
+}
+
 func (e *agentEvents) run() {
 	defer close(e.done)
 	enc := json.NewEncoder(e.to)

@@ -3,6 +3,7 @@ package run
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +11,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/node"
+	"github.com/weirflow/weir/internal/obs"
 )
 
 // errToldToEnd ends an executor by a signal.
@@ -38,7 +41,11 @@ func (m *program) executor(protocol string) int {
 		case <-ctx.Done():
 		}
 	}()
-	return m.execution(ctx, os.Stdin, os.NewFile(3, "events"))
+	code := m.execution(ctx, os.Stdin, os.NewFile(3, "events"))
+	if code == ExitUsage {
+		code = api.ExitMisuse
+	}
+	return code
 }
 
 // execution is executor with its input and its events.
@@ -83,6 +90,7 @@ type execution struct {
 	cfg    api.ExecutorConfig
 	in     *agentInput
 	events *agentEvents
+	asked  *askable
 }
 
 // options are those of the command line with what the cluster has decided.
@@ -105,8 +113,10 @@ func (x *execution) options(o Options) Options {
 func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error {
 	o.EnsureDefaults()
 	alloc := &x.cfg.Alloc
-	n, restore := o.node(x.cfg.Job.Name, watch{})
+	registry := &obs.Registry{}
+	n, restore := o.node(x.cfg.Job.Name, watch{registry: registry})
 	defer restore()
+	x.asked = newAskable(x.cfg.Job.Name, plan, registry, alloc.Coordinator)
 	member := node.Member{
 		Hello: api.Hello{Job: x.cfg.Job.Name, Alloc: alloc.ID, Node: x.cfg.Node.ID, Term: alloc.Term, Slots: alloc.Slots, Zone: x.cfg.Node.Zone},
 		Dir:   x.cfg.Dir, Listen: x.cfg.Listen,
@@ -119,7 +129,10 @@ func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error 
 	defer cancel(nil)
 	o.sayGuarantees(plan)
 	if alloc.Coordinator {
-		c, err := node.NewCoordinator(plan, n, member, func(r api.JobReport) { x.events.tell(api.ExecutorEvent{Job: &r}) })
+		c, err := node.NewCoordinator(plan, n, member, func(r api.JobReport) {
+			x.asked.report.Store(&r)
+			x.events.tell(api.ExecutorEvent{Job: &r})
+		})
 		if err != nil {
 			return err
 		}
@@ -161,10 +174,30 @@ func (x *execution) listen(ctx context.Context, cancel context.CancelCauseFunc, 
 		if c.Coordinator != "" {
 			tell(node.Address{Control: c.Coordinator, Term: c.Term})
 		}
-		if c.Wish != "" {
-			x.answer(c.Request, "", errors.New("this executor is not the job's coordinator"))
+		switch {
+		case c.Ask != "":
+			x.ask(c)
+		case c.Wish != "":
+			x.answer(c.Request, "", errNotCoordinator)
 		}
 	}
+}
+
+// errNotCoordinator is for what a coordinator alone can do.
+var errNotCoordinator = errors.New("this executor is not the job's coordinator")
+
+// ask answers a question. It may be asked again: where the agent does not read it is
+// passed over.
+func (x *execution) ask(c api.ExecutorCommand) {
+	if x.events.full() {
+		return
+	}
+	text, err := x.asked.answer(c.Ask, time.Now())
+	ev := api.ExecutorEvent{Request: c.Request, Answer: text}
+	if line, jerr := json.Marshal(&ev); err == nil && (jerr != nil || len(line) >= api.MaxExecutorEvent) {
+		text, err = "", fmt.Errorf("the answer to %s is too long: %d bytes, and an event has at most %d", c.Ask, len(line), api.MaxExecutorEvent)
+	}
+	x.answer(c.Request, text, err)
 }
 
 // answer answers a command that wants it.

@@ -38,7 +38,10 @@ func (s *steered) listen() {
 			s.cancel(fmt.Errorf("there is a coordinator of term %d, and this one is of %d", c.Term, s.x.cfg.Alloc.Term))
 			return
 		}
-		if c.Wish != "" {
+		switch {
+		case c.Ask != "":
+			s.x.ask(c)
+		case c.Wish != "":
 			s.wish(c)
 		}
 	}

@@ -190,6 +190,11 @@ const (
 	ExecutorProtocol = "1"
 )
 
+// ExitMisuse is the exit code of an executor whose program or arguments are wrong: it
+// would end in the same way again. It is not 2, as on a command line: with that a Go
+// program ends that has panicked, and may do better when it is started again.
+const ExitMisuse = 64
+
 // ExecutorCommand is what an agent tells an executor.
 type ExecutorCommand struct {
 	// Coordinator is a new one, in the term.

@@ -30,6 +30,9 @@ type Read struct {
 	// goes on with those.
 	Tail   int
 	Follow bool
+	// Ask is what the executor Of is asked, as in api.Request.
+	Ask string
+	Of  api.AllocID
 }
 
 // Node is what agents and servers answer each other. Its methods may be called from any

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -192,7 +193,11 @@ func (c *cluster) showStats(w io.Writer, s *api.JobStats) error {
 		fmt.Fprintln(t)
 		for _, o := range s.Operators {
 			lag := "-"
-			if o.Watermark != nil {
+			switch {
+			case o.Watermark == nil:
+			case *o.Watermark == math.MaxInt64:
+				lag = "end" // of all input
+			default:
 				lag = (time.Duration(s.Time-*o.Watermark) * time.Microsecond).Round(time.Millisecond).String()
 			}
 			fmt.Fprintf(t, "%s\t%d\t%.0f\t%.0f\t%.0f%%\t%.0f%%\t%.0f%%\t%s\t%s", o.Name, o.Parallelism, o.RateIn, o.RateOut,

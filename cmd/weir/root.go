@@ -22,6 +22,7 @@ var commands = []func() *cobra.Command{
 	newContextCmd,
 	newTLSCmd,
 	newTokenCmd,
+	newAgentCmd,
 	newConfigCmd,
 	newBenchCmd,
 	newVersionCmd,

@@ -301,7 +301,9 @@ func (m *Manager) discard(job string, k *kept) {
 	if err := os.RemoveAll(dir); err != nil {
 		m.o.Log.Warn("the directory of an executor stays until the next start", "dir", dir, "error", err)
 	}
+	m.dirs.Lock()
 	_ = os.Remove(filepath.Dir(dir)) // the job's, if this was the last in it
+	m.dirs.Unlock()
 }
 
 // inherit makes the directory of a new executor: the one that was kept of its job, or an
@@ -323,7 +325,10 @@ func (m *Manager) inherit(job, dir string) error {
 			m.o.Log.Warn("the directory of an executor stays until the next start", "dir", from, "error", err)
 		}
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	m.dirs.Lock()
+	err := os.MkdirAll(dir, 0o750)
+	m.dirs.Unlock()
+	if err != nil {
 		return fmt.Errorf("executor: make the directory of an executor: %w", err)
 	}
 	return nil

@@ -25,6 +25,7 @@ const maxEnded = 1024
 
 // Manager runs the executors of an agent.
 type Manager struct {
+	dirs    sync.Mutex // of who makes a directory in a job's, and who removes an empty one
 	o       Options
 	started time.Time
 	lock    io.Closer

@@ -48,6 +48,11 @@ func (r *round) job(j *Job, ch *JobChange) {
 		return
 	}
 	f := r.failures(j, all)
+	if f.last != nil && f.last.Status.State == api.AllocFailed && f.last.Status.ExitCode == api.ExitMisuse {
+		r.status(j, ch, api.JobFailed, f.ended()+"; the program does not run as it was submitted, and no restart helps")
+		r.stopAll(ch, live)
+		return
+	}
 	if f.tries > r.o.Tries {
 		r.status(j, ch, api.JobFailed, f.text(r.o.Tries))
 		r.stopAll(ch, live)

@@ -270,6 +270,12 @@ func (s *script) allocSays(cmd string, args []string) error {
 		case "failed":
 			a.Status.State, a.Status.ExitCode = api.AllocFailed, 2
 			a.Status.Exit = strings.Join(args[1:], " ")
+			if code, ok := strings.CutPrefix(a.Status.Exit, "exit code "); ok {
+				var err error
+				if a.Status.ExitCode, err = strconv.Atoi(code); err != nil {
+					return err
+				}
+			}
 			a.Status.Lines = []string{"panic: this", "goroutine 1"}
 		}
 	}

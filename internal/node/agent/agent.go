@@ -39,6 +39,8 @@ type Options struct {
 	// Program is the path of weir, for jobs that name no program of their own.
 	Program string
 	Log     *slog.Logger // default: nothing is logged
+	// Audit gets a line for each request that changes something. Default: Log.
+	Audit *slog.Logger
 }
 
 // Agent is the daemon in this process. Its methods may be called from any goroutine.
@@ -56,6 +58,8 @@ type Agent struct {
 	link      *link
 	rpc       *rpc.NodeServer
 	listener  net.Listener
+	http      net.Listener // nil: no server
+	asked     asked
 
 	side  sync.WaitGroup
 	ended []func() error // what Close does, the last first
@@ -72,7 +76,7 @@ func Open(o Options) (_ *Agent, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	for _, step := range []func() error{a.openIdentity, a.openListener, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
+	for _, step := range []func() error{a.openIdentity, a.openListener, a.openHTTP, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}
@@ -189,7 +193,7 @@ func (a *Agent) openExecutors() (err error) {
 		Sources:   a.sources,
 		Configure: a.configure,
 		Report:    func(api.AllocStatus) { a.link.news() },
-		Answer:    func(x api.Answer) { a.link.answered(x) },
+		Answer:    a.answer,
 	})
 	if err != nil {
 		return err
@@ -239,7 +243,8 @@ func (a *Agent) openRaft() error {
 	a.raft, err = raft.Open(raft.Options{
 		ID: string(a.node.ID), Listener: l, Advertise: a.advertised(l), Dir: a.dir("raft"),
 		ServerTLS: a.serverTLS(certs.Server), ClientTLS: a.clientTLS(certs.Server), Expect: max(c.Server.BootstrapExpect, 1),
-		Registry: registry.New(), Logger: a.log,
+		Heartbeat: patience(c.Server.BootstrapExpect),
+		Registry:  registry.New(), Logger: a.log,
 		Address: func(id string) (string, bool) {
 			m, ok := a.member(id)
 			return m.Raft, ok && m.Raft != ""
@@ -321,6 +326,9 @@ func (a *Agent) openLink() (err error) {
 
 // wanted keeps the programs of all jobs that run here.
 func (a *Agent) wanted(o *api.Orders) {
+	if a.raft != nil {
+		return // a server keeps all
+	}
 	var all []artifact.Hash
 	for _, as := range o.Allocs {
 		if h, err := artifact.ParseHash(as.Job.Artifact); err == nil {
@@ -346,4 +354,13 @@ func nodeID(file, name string) (api.NodeID, error) {
 	}
 	_, err = io.WriteString(f, id+"\n")
 	return api.NodeID(id), errors.Join(err, f.Sync(), f.Close())
+}
+
+// patience is for how long servers hear nothing before one of them wants to lead. A server
+// that is alone waits for nobody.
+func patience(servers int) time.Duration {
+	if servers <= 1 {
+		return 50 * time.Millisecond
+	}
+	return 500 * time.Millisecond
 }

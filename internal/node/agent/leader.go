@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -313,10 +312,21 @@ func coordinatorOf(v *registry.View, j *registry.Job) string {
 
 // Open reads a program from this server.
 func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
-	if l.open == nil || strings.TrimSpace(q.Program) == "" && q.Log == "" {
+	if l.open == nil || q.Program == "" && q.Log == "" && q.Ask == "" {
 		return nil, errors.New("there is nothing to read")
 	}
 	return l.open(ctx, q)
+}
+
+// seen is when an agent was heard of last, in microseconds since 1970; 0 where this server
+// does not know.
+func (l *leader) seen(id api.NodeID) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.mu.heard[id]; c != nil {
+		return c.at.UnixMicro()
+	}
+	return 0
 }
 
 var (

@@ -24,8 +24,13 @@ const lookEvery = time.Second
 // Run does an agent's work until ctx ends, and then leaves: executors are ended, others
 // are told. It closes the agent.
 func (a *Agent) Run(ctx context.Context) error {
-	served := make(chan error, 1)
+	a.said()
+	served := make(chan error, 2)
 	a.side.Go(func() { served <- a.rpc.Serve(a.listener) })
+	answering, quiet := context.WithCancel(context.WithoutCancel(ctx))
+	if a.http != nil {
+		a.side.Go(func() { served <- a.serveHTTP(answering) })
+	}
 	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	a.side.Go(func() { a.link.run(linked) })
 	watching, stop := context.WithCancel(ctx)
@@ -36,6 +41,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case err = <-served:
 	}
 	stop()
+	quiet()
 	a.leave(context.WithoutCancel(ctx))
 	unlink()
 	a.rpc.Close()
@@ -82,6 +88,7 @@ func (a *Agent) watch(ctx context.Context) {
 					a.log.Warn("changing who takes part", "err", err)
 				}
 			}
+			a.replicate(ctx)
 			if now := a.raft.Started(); now != started {
 				started = now
 				a.tell(ctx)
@@ -97,6 +104,25 @@ func (a *Agent) watch(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// replicate fetches programs that servers know of and this one does not have.
+func (a *Agent) replicate(ctx context.Context) {
+	var want []artifact.Hash
+	for _, p := range a.raft.Registry().View().Artifacts() {
+		h, err := artifact.ParseHash(p.Hash)
+		if err != nil {
+			continue
+		}
+		want = append(want, h)
+		if a.artifacts.Has(h) {
+			continue
+		}
+		if err := a.artifacts.Fetch(ctx, h, a.sources(api.JobSpec{})...); err != nil && ctx.Err() == nil {
+			a.log.Debug("fetching a program", "hash", p.Hash, "err", err)
+		}
+	}
+	a.artifacts.Want(want)
 }
 
 // tell has others know that this server is part of a cluster.
@@ -162,6 +188,10 @@ func (a *Agent) servers() (all []string) {
 
 // read opens what another agent asks for.
 func (a *Agent) read(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
+	if q.Ask != "" {
+		text, err := a.ask(ctx, q.Of, q.Ask)
+		return io.NopCloser(strings.NewReader(text)), err
+	}
 	if q.Program == "" {
 		return a.executors.Logs(ctx, q.Log, executor.LogOptions{Tail: q.Tail, Follow: q.Follow})
 	}

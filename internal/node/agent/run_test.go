@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,13 +73,13 @@ func startAgent(t *testing.T, name string, change func(*config.Config)) (*Agent,
 	t.Helper()
 	c := config.Default()
 	c.Name, c.DataDir, c.Slots = name, t.TempDir(), 2
-	c.Listen.RPC, c.Listen.Gossip = "127.0.0.1:0", "127.0.0.1:0"
+	c.Listen.RPC, c.Listen.Gossip, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	change(&c)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := Open(Options{Config: c, Version: "0.1.0", Program: exe, Log: slog.New(slog.NewTextHandler(&testLog{t: t}, nil))})
+	a, err := Open(Options{Config: c, Version: "0.1.0", Program: exe, Log: slog.New(slog.NewTextHandler(newTestLog(t), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,11 +101,29 @@ func startAgent(t *testing.T, name string, change func(*config.Config)) (*Agent,
 	return a, stop
 }
 
-// testLog is a log while the test runs.
-type testLog struct{ t *testing.T }
+// testLog is a log while the test runs: the gossip library's goroutines end a little later.
+type testLog struct {
+	mu   sync.Mutex
+	t    *testing.T
+	over bool
+}
+
+func newTestLog(t *testing.T) *testLog {
+	l := &testLog{t: t}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.over = true
+	})
+	return l
+}
 
 func (l *testLog) Write(p []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(p)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
 	return len(p), nil
 }
 

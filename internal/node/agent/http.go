@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/weirflow/weir/cluster/certs"
+	"github.com/weirflow/weir/web"
+	"github.com/weirflow/weir/web/token"
+)
+
+// openHTTP listens for users, on a server.
+func (a *Agent) openHTTP() error {
+	c := &a.o.Config
+	if !c.Server.Enabled {
+		return nil
+	}
+	if err := web.Exposure(web.Listen{Address: c.Listen.HTTP, TLS: a.id != nil, Tokens: c.TokenFile != ""}); err != nil {
+		return fmt.Errorf("listen.http: %w", err)
+	}
+	l, err := net.Listen("tcp", c.Listen.HTTP)
+	if err != nil {
+		return fmt.Errorf("listen.http: %w", err)
+	}
+	a.http = l
+	a.onClose(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	scheme := "http://"
+	if a.id != nil {
+		scheme = "https://"
+	}
+	a.node.HTTP = scheme + a.advertised(l)
+	return nil
+}
+
+// serveHTTP answers users until ctx ends.
+func (a *Agent) serveHTTP(ctx context.Context) error {
+	c := &a.o.Config
+	o := web.Options{TLS: a.serverTLS(certs.Client, certs.Server, certs.Agent), Log: a.log, Audit: a.o.Audit,
+		MaxArtifact: int64(c.Limits.Artifact), Rate: float64(c.Limits.RequestsPerSecond)}
+	if c.TokenFile != "" {
+		set, err := token.Open(c.TokenFile, nil, func(err error) {
+			if err != nil {
+				a.log.Error("nobody is let in: the file of tokens is of no use", "err", err)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		o.Tokens = set
+	}
+	if t := a.clientTLS(certs.Server); t != nil {
+		o.Forward = &http.Transport{TLSClientConfig: t, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute}
+	}
+	return web.New(&backend{a}, o).Serve(ctx, a.http)
+}
+
+// said tells people where the agent is.
+func (a *Agent) said() {
+	attrs := []any{"name", a.node.Name, "id", string(a.node.ID), "rpc", a.node.RPC, "slots", a.node.Slots}
+	if a.node.HTTP != "" {
+		attrs = append(attrs, "http", a.node.HTTP)
+	}
+	if a.id == nil {
+		attrs = append(attrs, slog.String("tls", "none: only this host can reach it"))
+	}
+	a.log.Info("weir agent", attrs...)
+}

@@ -111,6 +111,7 @@ func (cl *cluster) reported() []api.JobReport {
 // until waits for a report.
 func (cl *cluster) until(what func(api.JobReport) bool) api.JobReport {
 	cl.t.Helper()
+	late := time.After(30 * time.Second)
 	for {
 		for _, r := range cl.reported() {
 			if what(r) {
@@ -119,7 +120,7 @@ func (cl *cluster) until(what func(api.JobReport) bool) api.JobReport {
 		}
 		select {
 		case <-cl.changed:
-		case <-time.After(30 * time.Second):
+		case <-late:
 			cl.t.Fatalf("not reported: %+v", cl.reported())
 		}
 	}
@@ -192,8 +193,10 @@ func TestExecutorGone(t *testing.T) {
 			if spare {
 				n = 3
 			}
-			var all []execution
-			for i := range n {
+			// The first is to have tasks: where one is to spare, whoever comes last may have none.
+			all := []execution{cl.execute("e0", 1, at)}
+			cl.until(func(r api.JobReport) bool { return r.Reason == "waits for 1 of 3 slots" })
+			for i := 1; i < n; i++ {
 				all = append(all, cl.execute(fmt.Sprint("e", i), 1, at))
 			}
 			select {

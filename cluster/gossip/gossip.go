@@ -197,6 +197,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 		c.AdvertiseAddr, c.AdvertisePort = ip.String(), port
 	}
 	c.ProbeInterval, c.ProbeTimeout, c.GossipInterval = g.o.Probe, g.o.Probe/2, g.o.Probe/5
+	c.PushPullInterval = 30 * g.o.Probe // what news by packets did not reach, it does
 	c.TCPTimeout = max(2*g.o.Probe, time.Second)
 	c.GossipToTheDeadTime = 30 * g.o.Probe
 	c.DeadNodeReclaimTime = time.Millisecond // an id is that of a data directory: it may move with it

@@ -72,11 +72,13 @@ type ArtifactInfo struct {
 // JobGraph is the plan that a job runs: chains of operators and the exchanges between
 // them.
 type JobGraph struct {
-	Job            string          `json:"job"`
-	MaxParallelism int             `json:"max_parallelism"`
-	Tasks          int             `json:"tasks"`
-	Chains         []GraphChain    `json:"chains"`
-	Exchanges      []GraphExchange `json:"exchanges"`
+	Job            string `json:"job"`
+	MaxParallelism int    `json:"max_parallelism"`
+	// Mode is streaming or batch.
+	Mode      string          `json:"mode"`
+	Tasks     int             `json:"tasks"`
+	Chains    []GraphChain    `json:"chains"`
+	Exchanges []GraphExchange `json:"exchanges"`
 	// Regions are the ids of chains that are scheduled, failed and restarted together.
 	Regions [][]string `json:"regions"`
 }
@@ -105,6 +107,8 @@ type GraphExchange struct {
 	From      string `json:"from"`
 	ToChain   string `json:"to_chain"`
 	To        string `json:"to"`
+	// Blocking says that the consumers start when the producers have ended.
+	Blocking bool `json:"blocking,omitempty"`
 }
 
 // JobEvent is something that happened to a job.

@@ -14,8 +14,10 @@
 // outlet give each consumer all the records. An exchange says how an edge
 // spreads records over the consumer's subtasks. A chain is a set of operators
 // that run in one task and pass records by call; what joins them is a link. An
-// edge is either a link or an exchange between two chains. A region is a set of
-// chains that start, fail and restart together.
+// edge is either a link or an exchange between two chains. An exchange
+// is pipelined, or blocking: then its consumers start when its producers have ended. A
+// region is a set of chains that are joined by pipelined exchanges: they start, fail and
+// restart together.
 //
 // # Invariants
 //

@@ -31,7 +31,7 @@ func ExplainDOT(w io.Writer, p *Plan) error {
 	for i := range p.Chains {
 		for _, in := range p.Chains[i].Inputs {
 			fmt.Fprintf(b, "  %s -> %s [label=%s%s%s];\n", dotQuote(string(in.From)), dotQuote(string(in.Edge.To)),
-				dotQuote(in.Exchange.String()), dotOutlet(in.Output), dotPort(p.Chains[i].Head(), in.Port))
+				dotQuote(in.Exchange.String()), dotOutlet(in.Output)+dotBlocking(in.Blocking), dotPort(p.Chains[i].Head(), in.Port))
 		}
 	}
 	b.WriteString("}\n")
@@ -63,6 +63,14 @@ func dotOutlet(out flow.Outlet) string {
 		return ""
 	}
 	return fmt.Sprintf(", taillabel=\"%d\"", out)
+}
+
+// dotBlocking draws what lies on a disk in between as a dashed line.
+func dotBlocking(blocking bool) string {
+	if !blocking {
+		return ""
+	}
+	return ", style=dashed"
 }
 
 func dotPort(o *Operator, p flow.Port) string {

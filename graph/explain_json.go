@@ -10,7 +10,7 @@ import (
 // docs/format/graph.md lists them. Lists are never null.
 func ExplainJSON(w io.Writer, p *Plan) error {
 	out := jsonPlan{
-		Job: p.Graph.Name, MaxParallelism: p.MaxParallelism, Tasks: p.Tasks(),
+		Job: p.Graph.Name, MaxParallelism: p.MaxParallelism, Mode: p.Mode.String(), Tasks: p.Tasks(),
 		Chains: []jsonChain{}, Exchanges: []jsonExchange{}, Regions: [][]string{},
 	}
 	for i := range p.Chains {
@@ -28,7 +28,7 @@ func ExplainJSON(w io.Writer, p *Plan) error {
 			out.Exchanges = append(out.Exchanges, jsonExchange{
 				Edge: in.Edge.String(), Kind: in.Exchange.Kind.String(), Key: in.Exchange.Key,
 				FromChain: string(in.FromChain), From: string(in.From), Output: int(in.Output),
-				ToChain: string(c.ID), To: string(in.Edge.To), Port: int(in.Port),
+				ToChain: string(c.ID), To: string(in.Edge.To), Port: int(in.Port), Blocking: in.Blocking,
 			})
 		}
 	}
@@ -51,6 +51,7 @@ func ExplainJSON(w io.Writer, p *Plan) error {
 type jsonPlan struct {
 	Job            string         `json:"job"`
 	MaxParallelism int            `json:"max_parallelism"`
+	Mode           string         `json:"mode"`
 	Tasks          int            `json:"tasks"`
 	Chains         []jsonChain    `json:"chains"`
 	Exchanges      []jsonExchange `json:"exchanges"`
@@ -115,6 +116,7 @@ type jsonExchange struct {
 	ToChain   string `json:"to_chain"`
 	To        string `json:"to"`
 	Port      int    `json:"port"`
+	Blocking  bool   `json:"blocking,omitempty"`
 }
 
 func newJSONOperator(o *Operator) jsonOperator {

@@ -18,6 +18,9 @@ func ExplainText(w io.Writer, p *Plan) error {
 	fmt.Fprintf(t, "job %q: %s, %s, %s, %s, max-parallelism %d\n", p.Graph.Name,
 		count(len(p.Graph.Operators), "operator"), count(len(p.Chains), "chain"), count(p.Tasks(), "task"),
 		count(len(p.Regions), "region"), p.MaxParallelism)
+	if p.Mode != Streaming {
+		fmt.Fprintf(t, "mode: %s, all exchanges are blocking\n", p.Mode)
+	}
 	for i := range p.Chains {
 		t.chain(i)
 	}

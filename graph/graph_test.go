@@ -95,7 +95,11 @@ func TestPlanCoversGraph(t *testing.T) {
 		}
 		shuffle(t, g)
 		for _, chaining := range []bool{true, false} {
-			p, err := Build(g, PlanOptions{Parallelism: defaultParallelism, Chaining: chaining})
+			mode := Streaming
+			if !slices.ContainsFunc(g.Operators, func(o *Operator) bool { return o.Unbounded }) {
+				mode = rapid.SampledFrom([]Mode{Streaming, Batch}).Draw(t, "mode")
+			}
+			p, err := Build(g, PlanOptions{Parallelism: defaultParallelism, Chaining: chaining, Mode: mode})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +177,7 @@ func checkPlan(t fataler, p *Plan, chaining bool) {
 			ins[in.Edge] = fmt.Sprint(in.FromChain, in.From, in.Output, c.ID, in.Edge.To, in.Port, in.Exchange)
 		}
 		for _, out := range c.Outputs {
-			if !inside[out.From] || region[out.ToChain] != c.Region || outs[out.Edge] != "" {
+			if !inside[out.From] || (region[out.ToChain] == c.Region) == out.Blocking || out.Blocking != (p.Mode == Batch) || outs[out.Edge] != "" {
 				t.Fatalf("chain %s: output %+v", c.ID, out)
 			}
 			outs[out.Edge] = fmt.Sprint(c.ID, out.From, out.Output, out.ToChain, out.To, out.Port, out.Exchange)

@@ -16,10 +16,13 @@ import (
 type Plan struct {
 	Graph          *Graph
 	MaxParallelism int
+	Mode           Mode
 	// Chains are in topological order: producers before consumers.
 	Chains []Chain
-	// Regions are the sets of chains that are joined by exchanges, each in
-	// topological order. All exchanges are pipelined.
+	// Regions are the sets of chains that are joined by pipelined exchanges, each in
+	// topological order: those that start, fail and restart together. With blocking
+	// exchanges each chain is one, and none of its tasks has anything to do with the
+	// others.
 	Regions [][]flow.ChainID
 
 	chains    map[flow.ChainID]int
@@ -54,6 +57,8 @@ type ChainInput struct {
 	FromChain flow.ChainID
 	Output    flow.Outlet
 	Exchange  Exchange
+	// Blocking says that the producers have ended before the consumer starts.
+	Blocking bool
 }
 
 // ChainOutput is the same edge seen from the chain where it starts.
@@ -65,6 +70,7 @@ type ChainOutput struct {
 	To       flow.OperatorID
 	Port     flow.Port
 	Exchange Exchange
+	Blocking bool
 }
 
 // Link is an edge inside a chain: records pass by call.
@@ -110,6 +116,8 @@ type PlanOptions struct {
 	// Chaining fuses operators where it can. Without it every operator is a
 	// chain of its own, which is slower but shows each one's cost. Default: off.
 	Chaining bool
+	// Mode makes exchanges pipelined or blocking. Default: Streaming.
+	Mode Mode
 }
 
 // Build makes the plan of g, or returns all problems as [Graph.Validate] does,
@@ -128,6 +136,9 @@ func Build(g *Graph, opts PlanOptions) (*Plan, error) {
 	}
 	opts.Parallelism = max(opts.Parallelism, 1)
 	v.defaulted(opts.Parallelism)
+	if opts.Mode == Batch {
+		v.batch()
+	}
 	if err := v.join(); err != nil {
 		return nil, err
 	}
@@ -181,6 +192,7 @@ func (b *planner) build() *Plan {
 	b.plan = &Plan{
 		Graph:          b.g,
 		MaxParallelism: b.g.KeyGroups(),
+		Mode:           b.opts.Mode,
 		chains:         map[flow.ChainID]int{},
 		operators:      make(map[flow.OperatorID]int, len(b.g.Operators)),
 	}
@@ -235,7 +247,7 @@ func (b *planner) exchanges() {
 		for _, e := range b.t.in[i] {
 			c.Inputs = append(c.Inputs, ChainInput{
 				Port: e.id.Port, Edge: e.id, From: e.edge.From, FromChain: chains[b.chain[e.from]].ID,
-				Output: e.edge.Output, Exchange: e.edge.Exchange,
+				Output: e.edge.Output, Exchange: e.edge.Exchange, Blocking: b.opts.Mode == Batch,
 			})
 		}
 	}
@@ -249,12 +261,13 @@ func (b *planner) exchanges() {
 			from.Outputs = append(from.Outputs, ChainOutput{
 				Edge: e.id, From: e.edge.From, Output: e.edge.Output,
 				ToChain: to.ID, To: e.id.To, Port: e.id.Port, Exchange: e.edge.Exchange,
+				Blocking: b.opts.Mode == Batch,
 			})
 		}
 	}
 }
 
-// regions groups the chains that exchanges join, whatever their direction.
+// regions groups the chains that pipelined exchanges join, whatever their direction.
 func (b *planner) regions() {
 	chains := b.plan.Chains
 	parent := make([]int, len(chains))
@@ -270,6 +283,9 @@ func (b *planner) regions() {
 	}
 	for i := range chains {
 		for _, out := range chains[i].Outputs {
+			if out.Blocking {
+				continue
+			}
 			// The smaller one becomes the root, so a root is its region's first.
 			x, y := find(i), find(b.plan.chains[out.ToChain])
 			parent[max(x, y)] = min(x, y)

@@ -83,6 +83,9 @@ func (s *script) run(t *testing.T, td *datadriven.TestData) string {
 	}
 	opts := PlanOptions{Chaining: !td.HasArg("unchained")}
 	td.MaybeScanArgs(t, "par", &opts.Parallelism)
+	if td.HasArg("batch") {
+		opts.Mode = Batch
+	}
 	p, err := Build(s.cur, opts)
 	if err != nil {
 		return errorText(err)
@@ -183,6 +186,7 @@ func roundtrip(g *Graph) string {
 // describePlan prints all that a plan says, with nothing left to taste.
 func describePlan(p *Plan) string {
 	var b strings.Builder
+	blocking := map[bool]string{true: ", blocking"}
 	for i := range p.Chains {
 		c := &p.Chains[i]
 		fmt.Fprintf(&b, "chain %s x%d region %d:", c.ID, c.Parallelism, c.Region)
@@ -191,13 +195,13 @@ func describePlan(p *Plan) string {
 		}
 		b.WriteByte('\n')
 		for _, in := range c.Inputs {
-			fmt.Fprintf(&b, "  in   %s: %s.%d of chain %s, %s, port %d\n", in.Edge, in.From, in.Output, in.FromChain, in.Exchange, in.Port)
+			fmt.Fprintf(&b, "  in   %s: %s.%d of chain %s, %s, port %d%s\n", in.Edge, in.From, in.Output, in.FromChain, in.Exchange, in.Port, blocking[in.Blocking])
 		}
 		for _, l := range c.Links {
 			fmt.Fprintf(&b, "  link %s.%d -> %s:%d\n", l.From, l.Output, l.To, l.Port)
 		}
 		for _, out := range c.Outputs {
-			fmt.Fprintf(&b, "  out  %s: %s.%d to %s:%d of chain %s, %s\n", out.Edge, out.From, out.Output, out.To, out.Port, out.ToChain, out.Exchange)
+			fmt.Fprintf(&b, "  out  %s: %s.%d to %s:%d of chain %s, %s%s\n", out.Edge, out.From, out.Output, out.To, out.Port, out.ToChain, out.Exchange, blocking[out.Blocking])
 		}
 	}
 	fmt.Fprintf(&b, "regions %v, %s, max-parallelism %d\n", p.Regions, count(p.Tasks(), "task"), p.MaxParallelism)

@@ -50,7 +50,7 @@ func (a *askable) answer(ask string, now time.Time) (string, error) {
 
 // jobGraph is the plan as users are shown it.
 func jobGraph(job string, p *graph.Plan) *api.JobGraph {
-	g := &api.JobGraph{Job: job, MaxParallelism: p.MaxParallelism, Tasks: p.Tasks(),
+	g := &api.JobGraph{Job: job, MaxParallelism: p.MaxParallelism, Mode: p.Mode.String(), Tasks: p.Tasks(),
 		Chains: []api.GraphChain{}, Exchanges: []api.GraphExchange{}, Regions: [][]string{}}
 	for i := range p.Chains {
 		c := &p.Chains[i]
@@ -61,7 +61,7 @@ func jobGraph(job string, p *graph.Plan) *api.JobGraph {
 		g.Chains = append(g.Chains, to)
 		for _, x := range c.Outputs {
 			g.Exchanges = append(g.Exchanges, api.GraphExchange{Edge: x.Edge.String(), Kind: x.Exchange.Kind.String(), Key: x.Exchange.Key,
-				FromChain: string(c.ID), From: string(x.From), ToChain: string(x.ToChain), To: string(x.To)})
+				FromChain: string(c.ID), From: string(x.From), ToChain: string(x.ToChain), To: string(x.To), Blocking: x.Blocking})
 		}
 	}
 	for _, r := range p.Regions {

@@ -82,18 +82,12 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// TestLarge: a thousand agents and ten thousand slots are decided about well within a second.
+// TestLarge: a thousand agents and ten thousand slots. BenchmarkDecide says how long it takes.
 func TestLarge(t *testing.T) {
 	c := large(1000)
-	start := time.Now()
 	d := Decide(c, Options{})
-	took := time.Since(start)
-	t.Logf("%d jobs placed in %s", len(d.Jobs), took)
 	if len(c.Allocs) != 10_000 || len(d.Jobs) != 1000 {
 		t.Errorf("%d executors of %d jobs", len(c.Allocs), len(d.Jobs))
-	}
-	if took > 3*time.Second { // it takes a tenth of a second; the machine may be busy
-		t.Errorf("took %s", took)
 	}
 	up(c)
 	if d := Decide(c, Options{}); !d.Empty() {

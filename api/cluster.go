@@ -246,6 +246,9 @@ type Hello struct {
 	Slots int
 	Data  string
 	Zone  string
+	// Store is where the outputs lie that it writes to blocking exchanges: the address of its
+	// agent. They outlive it.
+	Store string
 	// Fingerprint is that of the graph which its program has built.
 	Fingerprint string
 }

@@ -20,7 +20,8 @@ type Task struct {
 // from any goroutine.
 type Worker interface {
 	// Deploy makes the tasks and starts them. The scheduler sends it once for each
-	// attempt; a repeat is refused with an error.
+	// attempt; a repeat is refused with an error. Of a job in streaming mode one attempt
+	// runs at a time; in batch mode each task has its own.
 	Deploy(*Deploy) error
 	// InjectBarrier puts a barrier behind what source tasks have read so far.
 	InjectBarrier(*InjectBarrier)
@@ -74,6 +75,31 @@ type Deploy struct {
 	Restore [][]byte
 	// Places says where all tasks of the attempt run. Empty: all run here.
 	Places []Place
+	// Final is for a task of a job in batch mode, which is deployed alone, in an attempt of its
+	// own: it reads Inputs, then the barrier of that epoch, and is finished. 0: the task is
+	// told when it is finished.
+	Final uint64
+	// Inputs are the outputs that it reads: for each edge in order those of all its
+	// producers by subtask, or that of the one of a forward exchange.
+	Inputs []Output
+}
+
+// Edge names an exchange: by the operator where it ends.
+type Edge struct {
+	To    string
+	Port  int
+	Index int
+}
+
+// Output is what an attempt of a task has written to disk for a blocking exchange.
+type Output struct {
+	Edge     Edge
+	Producer int // subtask
+	Attempt  uint64
+	// Node is where it lies: the address of an agent, "" in a process without one.
+	Node    string
+	Records int64
+	Bytes   int64
 }
 
 // InjectBarrier starts an epoch at source tasks.
@@ -171,6 +197,8 @@ type TaskState struct {
 	Task    Task
 	State   State
 	Failure *Failure // for Failed
+	// Outputs are what a finished task has written to blocking exchanges.
+	Outputs []Output
 }
 
 // Failure is why a task failed.
@@ -183,9 +211,19 @@ type Failure struct {
 	Record    string
 	Position  string
 	Stack     string
+	// Lost is an output that could not be read, where the task has ended because of that.
+	Lost *Lost
 	// Cause is the error itself, for a scheduler in the same process. It does not
 	// travel.
 	Cause error `msgpack:"-"`
+}
+
+// Lost is an output that could not be read.
+type Lost struct {
+	Output Output
+	// Gone says that the agent that has it cannot be reached: nothing that lies there can be
+	// read.
+	Gone bool
 }
 
 // Prepared is what one operator's subtask has prepared for an epoch. An Ack holds

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/shuffle"
 	"github.com/weirflow/weir/shuffle/local"
+	"github.com/weirflow/weir/shuffle/spill"
 	"github.com/weirflow/weir/shuffle/wire"
 )
 
@@ -38,6 +41,12 @@ type Edge interface {
 	// AttachRemote makes what a producer in another process sends go to sender, one of
 	// NewGate's. detach ends that.
 	AttachRemote(e *wire.Endpoint, id wire.PartitionID, sender any, opt EdgeOptions) (detach func(), err error)
+	// NewSpilled makes the producer's end of a blocking exchange: its ends are NewWriter's
+	// senders.
+	NewSpilled(fs vfs.FS, host spill.Host, id spill.ID, opt spill.Options) (Spilled, error)
+	// NewFeed makes the consumer's end of a blocking exchange: it has a gate, and fills it
+	// while it runs.
+	NewFeed(from spill.Opener, inputs []spill.ID, of spill.Range, opt spill.ReaderOptions) (spill.Feed, error)
 }
 
 // EdgeOptions configure an exchange; the zero value works.
@@ -50,6 +59,8 @@ type EdgeOptions struct {
 	Subtask int
 	// Hashes makes the books of the exchange keep sums of hashes beside counts.
 	Hashes bool
+	// BatchBytes is the size after which a batch is sent. Default: that of the router.
+	BatchBytes int
 	// Rand makes tests choose among ready channels at random.
 	Rand *rand.Rand
 }
@@ -108,7 +119,7 @@ func (edge[T]) NewWriter(ctx context.Context, x graph.Exchange, senders []any, o
 	if err != nil {
 		return nil, err
 	}
-	ro := shuffle.RouterOptions[T]{BatchSize: opt.BatchSize, Bytes: c.MemSize}
+	ro := shuffle.RouterOptions[T]{BatchSize: opt.BatchSize, BatchBytes: opt.BatchBytes, Bytes: c.MemSize}
 	if opt.Hashes {
 		if ro.Summer, err = shuffle.NewSummer[T](); err != nil {
 			return nil, err

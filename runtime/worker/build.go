@@ -25,6 +25,7 @@ type builder struct {
 	ends     map[endID]end
 	tasks    []*task.Task
 	remote   remote
+	unit     *unit // that is built, in batch mode
 }
 
 // endID is the consuming end of an edge at one subtask.
@@ -117,7 +118,9 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 		Listener: w.listener(uint64(b.attempt), id), Rand: w.rand(n), Restored: b.restored, Restore: r,
 		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes,
 	}
-	if w.opt.Storage != nil {
+	if b.unit != nil {
+		cfg.Listener = b.unit.listener()
+	} else if w.opt.Storage != nil {
 		cfg.Files = w.opt.Storage.Files
 		cfg.Snapshots = w.opt.Storage.Snapshots(id, b.attempt, keyed.base())
 	}
@@ -136,7 +139,12 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 	}
 	for _, out := range c.Outputs {
 		cfg.Outputs = append(cfg.Outputs, task.Output{From: out.From, Outlet: out.Output, Edge: out.Edge, Forward: out.Exchange.Kind == graph.Forward,
-			Open: func(ctx context.Context) (shuffle.Writer, error) { return b.writer(ctx, out, subtask) }})
+			Open: func(ctx context.Context) (shuffle.Writer, error) {
+				if b.unit != nil {
+					return b.unit.writer(ctx, b, out)
+				}
+				return b.writer(ctx, out, subtask)
+			}})
 	}
 	t, err := task.New(w.ctx, cfg)
 	if err != nil {

@@ -57,6 +57,8 @@ type Options struct {
 	// Endpoint is what tasks exchange records over with tasks in other processes. Nil: all
 	// tasks of an attempt run here.
 	Endpoint *wire.Endpoint
+	// Outputs are for plans in batch mode: see Batch.
+	Outputs  *Outputs
 	Registry *obs.Registry
 	Log      *slog.Logger
 	Now      func() flow.Time
@@ -137,7 +139,12 @@ func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	}
 	w.mu.Unlock()
 	over.end()
-	m := &api.TaskState{Attempt: uint64(attempt), Task: apiTask(t.ID())}
+	w.opt.Scheduler.TaskState(ended(attempt, t.ID(), err))
+}
+
+// ended tells of a task's end.
+func ended(attempt flow.Attempt, id flow.TaskID, err error) *api.TaskState {
+	m := &api.TaskState{Attempt: uint64(attempt), Task: apiTask(id)}
 	var f *flow.Failure
 	switch {
 	case err == nil:
@@ -149,7 +156,7 @@ func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	default:
 		m.State = api.Cancelled
 	}
-	w.opt.Scheduler.TaskState(m)
+	return m
 }
 
 func apiTask(id flow.TaskID) api.Task { return api.Task{Chain: string(id.Chain), Subtask: id.Subtask} }
@@ -208,11 +215,16 @@ func (w *Worker) Committed(m *api.Committed) {
 
 // AddSplits gives splits to a source's subtask.
 func (w *Worker) AddSplits(m *api.AddSplits) {
+	splits := splitsOf(m)
+	w.one(m.Attempt, m.Task, func(t *task.Task) { t.AddSplits(splits) })
+}
+
+func splitsOf(m *api.AddSplits) []operator.Split {
 	splits := make([]operator.Split, len(m.Splits))
 	for i, s := range m.Splits {
 		splits[i] = operator.Split{ID: s.ID, Data: s.Data, Size: s.Size}
 	}
-	w.one(m.Attempt, m.Task, func(t *task.Task) { t.AddSplits(splits) })
+	return splits
 }
 
 // NoMoreSplits tells a source's subtask that it gets no more.

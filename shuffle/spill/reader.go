@@ -30,6 +30,10 @@ func (e *LostError) Error() string {
 // Unwrap is what was found.
 func (e *LostError) Unwrap() error { return e.Err }
 
+// ErrUnreachable says that the agent that has an output does not answer: what else it has
+// cannot be read either. Callers may use errors.Is.
+var ErrUnreachable = errors.New("shuffle/spill: the agent cannot be reached")
+
 // Opener opens a range of an output as a stream: a [Store], or what asks the agent
 // that has it. The stream checks itself: it need not be carried by anything that does.
 type Opener interface {

@@ -248,6 +248,25 @@ func (s *Store) Done(sum Summary) error {
 	return errors.Join(err, s.remove(void))
 }
 
+// DoneFile is Done for an output that another process has written: its summary is read
+// from the file.
+func (s *Store) DoneFile(id ID) error {
+	if err := id.check(); err != nil {
+		return err
+	}
+	f, x, err := openContents(s.fs, s.path(id))
+	if err == nil {
+		if err = f.Close(); err == nil && x.head.ID != id {
+			err = fmt.Errorf("%w: it is of %s", ErrCorrupt, x.head.ID)
+		}
+	}
+	if err != nil {
+		s.Drop(id)
+		return errors.Join(fmt.Errorf("shuffle/spill: %s: what was written: %w", id, err), s.remove([]ID{id}))
+	}
+	return s.Done(x.summary())
+}
+
 // Drop forgets an output that was given up.
 func (s *Store) Drop(id ID) {
 	s.mu.Lock()

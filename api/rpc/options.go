@@ -1,10 +1,14 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/weirflow/weir/api"
 )
@@ -34,7 +38,9 @@ type Options struct {
 	MaxMessage int
 	// MaxQueue is how many bytes may wait to be sent to one peer. Default 128 MiB.
 	MaxQueue int
-	Log      *slog.Logger // default: nothing is logged
+	// Dial connects to an address. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	Log  *slog.Logger // default: nothing is logged
 }
 
 // EnsureDefaults fills what is not set.
@@ -86,3 +92,11 @@ func (i Identity) Admit(h *api.Hello) error {
 
 // maxSlots bounds what one executor can offer.
 const maxSlots = 1 << 16
+
+// dialing is how gRPC is told of Dial.
+func (o *Options) dialing() grpc.DialOption {
+	if o.Dial == nil {
+		return grpc.EmptyDialOption{}
+	}
+	return grpc.WithContextDialer(o.Dial)
+}

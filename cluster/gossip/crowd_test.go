@@ -80,7 +80,7 @@ func TestCrowd(t *testing.T) {
 	crowd := make([]*Gossip, count)
 	for i := range crowd {
 		crowd[i] = open(t, fmt.Sprintf("m%02d", i), func(o *Options) {
-			o.testing.instead = transports[i]
+			o.Transport = transports[i]
 			o.Probe = 200 * time.Millisecond
 			if i > 0 {
 				o.Seeds = []string{crowd[0].Addr()}

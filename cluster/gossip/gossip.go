@@ -39,14 +39,14 @@ type Options struct {
 	Rejoin time.Duration
 	// Resolver looks up names. Default: net.DefaultResolver.
 	Resolver Resolver
+	// Transport is there instead of sockets at Listen. It is closed with the Gossip. Default: UDP and TCP.
+	Transport memberlist.Transport
 	// Logger is told what the library does. Default: none.
 	Logger *slog.Logger
 
 	testing struct {
 		// transport comes between the library and the network.
 		transport func(*memberlist.NetTransport) memberlist.Transport
-		// instead is there instead of the network.
-		instead memberlist.Transport
 	}
 }
 
@@ -177,7 +177,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 		return nil, fmt.Errorf("gossip: listen: %w", err)
 	}
 	logger := newLogger(g.o.Logger)
-	transport := g.o.testing.instead
+	transport := g.o.Transport
 	if transport == nil {
 		if transport, port, err = g.listen(ip, port, logger); err != nil {
 			return nil, err

@@ -22,6 +22,8 @@ type Options struct {
 	Listener net.Listener
 	// Advertise is the host:port under which others reach it; that of Listener if empty.
 	Advertise string
+	// Dial connects to another server. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Dir holds log and snapshots. Empty: they are in memory, and gone with the process.
 	Dir string
 	// ServerTLS and ClientTLS are for connections from and to other servers. Both nil: plain.
@@ -82,6 +84,12 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Lead == nil {
 		o.Lead = func(ctx context.Context, _ uint64) { <-ctx.Done() }
+	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

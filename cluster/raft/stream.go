@@ -29,6 +29,7 @@ type stream struct {
 	advertise      address
 	server, client *tls.Config
 
+	dial     func(ctx context.Context, addr string) (net.Conn, error)
 	wrap     func(net.Conn) net.Conn // of tests; nil: none
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -53,7 +54,7 @@ func (a address) String() string  { return string(a) }
 func newStream(o *Options) *stream {
 	s := &stream{
 		listener: o.Listener, advertise: address(o.Advertise), server: o.ServerTLS, client: o.ClientTLS,
-		accepted: make(chan net.Conn), wrap: o.testing.wrap,
+		accepted: make(chan net.Conn), dial: o.Dial, wrap: o.testing.wrap,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns = map[*conn]struct{}{}
@@ -162,8 +163,7 @@ func (s *stream) Addr() net.Addr { return s.advertise }
 func (s *stream) Dial(to hraft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", string(to))
+	raw, err := s.dial(ctx, string(to))
 	if err != nil {
 		return nil, fmt.Errorf("raft: connect to server %s: %w", to, err)
 	}

@@ -23,7 +23,7 @@ func newExchange(m *Member, log *slog.Logger) (*exchange, error) {
 		return nil, err
 	}
 	e := wire.New(wire.Options{
-		Listener: l, Job: m.Hello.Job, Name: "executor " + string(m.Hello.Alloc), ServerTLS: m.ServerTLS, ClientTLS: m.ClientTLS,
+		Listener: l, Dial: m.Network.Dial, Job: m.Hello.Job, Name: "executor " + string(m.Hello.Alloc), ServerTLS: m.ServerTLS, ClientTLS: m.ClientTLS,
 		Refused: func(peer string, err error) { log.Warn("a connection of partitions ended", "peer", peer, "why", err) },
 	})
 	return &exchange{e, l.Addr().String()}, nil

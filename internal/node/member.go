@@ -26,6 +26,8 @@ type Member struct {
 	Dir string
 	// Listen is the host to listen at, as others dial it. Default 127.0.0.1.
 	Listen string
+	// Network is how it reaches others. Default: TCP.
+	Network Network
 	// ServerTLS and ClientTLS are for connections that are taken and made. Default: none.
 	ServerTLS, ClientTLS *tls.Config
 	// Ready is told where the process listens, once it does. Default: nobody.
@@ -55,6 +57,9 @@ func (m *Member) ensureDefaults() {
 	if m.Ready == nil {
 		m.Ready = func(api.ExecutorReady) {}
 	}
+	if m.RPC.Dial == nil {
+		m.RPC.Dial = m.Network.Dial
+	}
 	m.RPC.EnsureDefaults()
 }
 
@@ -72,7 +77,7 @@ func (m *Member) validate() error {
 
 // listen takes a port of the member's host.
 func (m *Member) listen() (net.Listener, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(m.Listen, "0"))
+	l, err := m.Network.At(net.JoinHostPort(m.Listen, "0"))
 	if err != nil {
 		return nil, fmt.Errorf("listening at %s: %w", m.Listen, err)
 	}

@@ -136,7 +136,7 @@ func (x *alloc) run() {
 				break
 			}
 			x.process = s.p
-			l.spawned(x.m.now(), s.p.pid())
+			l.spawned(x.m.now(), s.p.PID)
 		case ok := <-x.sent:
 			l.sent(x.m.now(), ok)
 		case e := <-x.exited:
@@ -218,7 +218,7 @@ func (x *alloc) perform(todo []action) {
 		case doClose:
 			x.process.closeInput()
 		case doTerm:
-			x.process.term()
+			x.process.Term()
 		case doKill:
 			x.process.kill()
 		case doReport:

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,8 @@ type Options struct {
 	Sources func(api.JobSpec) []artifact.Source
 	// Secrets is a directory with a file for each secret. Empty: there are none.
 	Secrets string
+	// Start starts an executor. Nil: it is a process of this machine.
+	Start func(context.Context, Command) (*Child, error)
 	// Configure completes what an executor is started with: its node, where to listen,
 	// certificates. Nil: nothing is added.
 	Configure func(*api.ExecutorConfig) error

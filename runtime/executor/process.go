@@ -25,41 +25,25 @@ const drainTime = 200 * time.Millisecond
 
 // process is an executor that lives.
 type process struct {
-	p      *os.Process
+	*Child
 	dir    string
-	stdin  *os.File
 	lines  chan []byte // to its input, one at a time
 	once   sync.Once
 	cgroup *cgroup // may be nil
-
-	mu struct {
-		sync.Mutex
-		reaped bool // the process id may be another's
-	}
 }
-
-func (p *process) pid() int { return p.p.Pid }
 
 // closeInput ends what it is told, and a write that waits.
 func (p *process) closeInput() {
 	p.once.Do(func() {
-		_ = p.stdin.Close() // there is nothing to lose
+		_ = p.Input.Close() // there is nothing to lose
 		close(p.lines)
 	})
 }
 
-// term asks the process, and not what it has started, which it may want to end in order.
-func (p *process) term() { _ = p.p.Signal(syscall.SIGTERM) } // it may have ended meanwhile
-
 // kill ends the process, its group and its cgroup.
 func (p *process) kill() {
 	p.cgroup.kill()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.mu.reaped {
-		killGroup(p.p.Pid)
-		_ = p.p.Kill() // as above
-	}
+	p.Kill()
 }
 
 // spawn finds the program and starts it. It may take long, until ctx ends.
@@ -113,9 +97,16 @@ func (x *alloc) spawn(ctx context.Context) (_ *process, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := x.start(ctx, p, path, args, env); err != nil {
+	cmd := Command{Alloc: a.Alloc, Path: path, Args: args, Env: env, Dir: dir}
+	if m.o.Start != nil {
+		p.Child, err = m.o.Start(ctx, cmd)
+	} else {
+		p.Child, err = m.startLocal(ctx, cmd, p.cgroup)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("executor: start %s: %w", path, err)
 	}
+	x.attend(p)
 	return p, nil
 }
 
@@ -147,91 +138,47 @@ func (x *alloc) program(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// start starts the process, and the goroutines that end with it.
-func (x *alloc) start(ctx context.Context, p *process, path string, args, env []string) (err error) {
-	var child, ours [4]*os.File // stdin, stdout, stderr, events
-	defer func() {
-		for i := range child {
-			if child[i] != nil {
-				_ = child[i].Close() // the child has its own
-			}
-			if err != nil && ours[i] != nil {
-				_ = ours[i].Close() // nobody was at the other end
-			}
-		}
-	}()
-	for i := range child {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		if child[i], ours[i] = w, r; i == 0 {
-			child[i], ours[i] = r, w
-		}
-	}
-	attr := &os.ProcAttr{Dir: p.dir, Env: env, Files: child[:], Sys: p.cgroup.attributes()}
-	// A program that was written a moment ago may be busy: a process that is being forked
-	// elsewhere in this one holds the file until it has become another program.
-	for try := 0; ; try++ {
-		p.p, err = x.m.spawner.start(path, args, attr)
-		if !errors.Is(err, syscall.ETXTBSY) || try == 50 {
-			break
-		}
-		select {
-		case <-time.After(2 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	noCoreDumps(p.p.Pid)
-	p.stdin = ours[0]
+// attend starts the goroutines that end with the process.
+func (x *alloc) attend(p *process) {
 	log, last := x.log.Load(), &lastWords{}
 	x.m.wg.Go(func() {
 		for b := range p.lines {
-			_, err := p.stdin.Write(b)
+			_, err := p.Input.Write(b)
 			x.sent <- err == nil // has room: one line is on its way
 		}
 	})
 	var readers sync.WaitGroup
-	readers.Go(func() { x.capture(log, streamOut, ours[1], func([]byte) {}) })
-	readers.Go(func() { x.capture(log, streamErr, ours[2], last.say) })
-	readers.Go(func() { x.hear(log, ours[3]) })
+	readers.Go(func() { x.capture(log, streamOut, p.Out, func([]byte) {}) })
+	readers.Go(func() { x.capture(log, streamErr, p.Err, last.say) })
+	readers.Go(func() { x.hear(log, p.Events) })
 	x.m.wg.Go(func() {
-		state, err := p.wait()
+		how := p.Wait()
 		until := time.Now().Add(drainTime)
-		for _, f := range ours[1:] {
-			_ = f.SetReadDeadline(until) // pipes have deadlines
+		said := []Output{p.Out, p.Err, p.Events}
+		for _, o := range said {
+			_ = o.SetReadDeadline(until) // pipes have deadlines
 		}
 		readers.Wait()
-		for _, f := range ours[1:] {
-			_ = f.Close() // they were read only
+		for _, o := range said {
+			_ = o.Close() // they were read only
 		}
-		x.exited <- exitOf(state, err, p.cgroup, last)
+		x.exited <- exitOf(how, p.cgroup, last)
 	})
-	return nil
 }
 
 // exitOf says how a process ended.
-func exitOf(state *os.ProcessState, err error, c *cgroup, last *lastWords) exit {
-	e := exit{code: -1}
+func exitOf(how Ended, c *cgroup, last *lastWords) exit {
+	e := exit{code: how.Code, signal: how.Signal}
 	e.lines, e.head = last.lines()
-	if err != nil {
-		e.head = "nobody knows how it ended: " + err.Error()
-		return e
+	if how.Err != nil {
+		e.head = "nobody knows how it ended: " + how.Err.Error()
 	}
-	e.code = state.ExitCode()
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		e.code, e.signal = 128+int(ws.Signal()), signalName(ws.Signal())
-		e.oom = ws.Signal() == syscall.SIGKILL && c.outOfMemory()
-	}
+	e.oom = how.Signal == signalName(syscall.SIGKILL) && c.outOfMemory()
 	return e
 }
 
 // capture writes a stream into the log until its end.
-func (x *alloc) capture(log *outputLog, stream byte, r *os.File, say func([]byte)) {
+func (x *alloc) capture(log *outputLog, stream byte, r io.Reader, say func([]byte)) {
 	s := lineSplitter{max: x.m.o.LogLine}
 	buf := make([]byte, 32<<10)
 	for {
@@ -261,7 +208,7 @@ const (
 )
 
 // hear reads events until their end. What is none is passed over.
-func (x *alloc) hear(log *outputLog, r *os.File) {
+func (x *alloc) hear(log *outputLog, r io.Reader) {
 	in := bufio.NewReaderSize(r, 4<<10)
 	bad, burst, since := 0, 0, time.Now()
 	note := func(format string, args ...any) {

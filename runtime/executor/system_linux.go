@@ -26,18 +26,18 @@ func (c *cgroup) attributes() *syscall.SysProcAttr {
 
 // wait waits for the end of the process, and ends its group while the process id is still its
 // own: nobody can have it before the process was waited for.
-func (p *process) wait() (*os.ProcessState, error) {
+func (l *local) wait() (*os.ProcessState, error) {
 	for {
-		err := unix.Waitid(unix.P_PID, p.p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, l.p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
 			break // any other error comes again below
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	killGroup(p.p.Pid)
-	p.mu.reaped = true
-	return p.p.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	killGroup(l.p.Pid)
+	l.mu.reaped = true
+	return l.p.Wait()
 }
 
 // killGroup kills a process group, which may have no members.

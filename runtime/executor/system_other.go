@@ -16,12 +16,12 @@ import (
 func (c *cgroup) attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // wait waits for the end of the process, and ends its group.
-func (p *process) wait() (*os.ProcessState, error) {
-	state, err := p.p.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.reaped = true
-	killGroup(p.p.Pid)
+func (l *local) wait() (*os.ProcessState, error) {
+	state, err := l.p.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.reaped = true
+	killGroup(l.p.Pid)
 	return state, err
 }
 

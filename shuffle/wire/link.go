@@ -110,8 +110,7 @@ func (l *link) connected(ctx context.Context) error {
 func (l *link) dial(ctx context.Context) (net.Conn, *frames, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.e.opt.HandshakeTimeout)
 	defer cancel()
-	d := net.Dialer{KeepAliveConfig: keepAlive}
-	c, err := d.DialContext(ctx, "tcp", l.peer)
+	c, err := l.e.opt.Dial(ctx, l.peer)
 	if err != nil {
 		return nil, nil, err
 	}

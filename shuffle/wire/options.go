@@ -23,6 +23,8 @@ type Options struct {
 	// ServerTLS is for connections that are accepted, ClientTLS for those that are made.
 	// Default: none.
 	ServerTLS, ClientTLS *tls.Config
+	// Dial connects to another process. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Compression of batches that are sent. Any is read. Default None.
 	Compression Compression
 	// MaxFrame is the largest body of a frame in bytes, as it travels and uncompressed: a
@@ -47,6 +49,12 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Name == "" && o.Listener != nil {
 		o.Name = o.Listener.Addr().String()
+	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			d := net.Dialer{KeepAliveConfig: keepAlive}
+			return d.DialContext(ctx, "tcp", addr)
+		}
 	}
 	if o.MaxFrame <= 0 {
 		o.MaxFrame = 64 << 20

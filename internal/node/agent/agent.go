@@ -41,6 +41,8 @@ type Options struct {
 	Log     *slog.Logger // default: nothing is logged
 	// Audit gets a line for each request that changes something. Default: Log.
 	Audit *slog.Logger
+	// Host is what is around the agent. Default: this machine.
+	Host Host
 }
 
 // Agent is the daemon in this process. Its methods may be called from any goroutine.
@@ -167,7 +169,7 @@ func (a *Agent) advertised(l net.Listener) string {
 }
 
 func (a *Agent) openListener() error {
-	l, err := net.Listen("tcp", a.o.Config.Listen.RPC)
+	l, err := a.o.Host.At(a.o.Config.Listen.RPC)
 	if err != nil {
 		return fmt.Errorf("listen.rpc: %w", err)
 	}
@@ -191,6 +193,7 @@ func (a *Agent) openExecutors() (err error) {
 	a.executors, err = executor.New(executor.Options{
 		Dir: a.dir("executors"), Program: a.o.Program, Artifacts: a.artifacts, Secrets: c.SecretsDir, Log: a.log,
 		Sources:   a.sources,
+		Start:     a.o.Host.Start,
 		Configure: a.configure,
 		Report:    func(api.AllocStatus) { a.link.news() },
 		Answer:    a.answer,
@@ -220,7 +223,7 @@ const executorCert = 365 * 24 * time.Hour
 func (a *Agent) sources(api.JobSpec) (all []artifact.Source) {
 	for _, addr := range a.servers() {
 		if addr != a.node.RPC {
-			all = append(all, &elsewhere{addr: addr, tls: a.clientTLS(certs.Server)})
+			all = append(all, &elsewhere{addr: addr, tls: a.clientTLS(certs.Server), dial: a.o.Host.Dial})
 		}
 	}
 	return all
@@ -235,13 +238,13 @@ func (a *Agent) openRaft() error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", at)
+	l, err := a.o.Host.At(at)
 	if err != nil {
 		return fmt.Errorf("raft, one port above listen.rpc: %w", err)
 	}
 	ready := make(chan struct{})
 	a.raft, err = raft.Open(raft.Options{
-		ID: string(a.node.ID), Listener: l, Advertise: a.advertised(l), Dir: a.dir("raft"),
+		ID: string(a.node.ID), Listener: l, Dial: a.o.Host.Dial, Advertise: a.advertised(l), Dir: a.dir("raft"),
 		ServerTLS: a.serverTLS(certs.Server), ClientTLS: a.clientTLS(certs.Server), Expect: max(c.Server.BootstrapExpect, 1),
 		Heartbeat: patience(c.Server.BootstrapExpect),
 		Registry:  registry.New(), Logger: a.log,
@@ -286,7 +289,7 @@ func above(addr, asked string) (string, error) {
 
 func (a *Agent) openGossip() (err error) {
 	c := &a.o.Config
-	o := gossip.Options{Meta: gossip.Meta{Node: a.node}, Listen: c.Listen.Gossip, Seeds: c.Join, Logger: a.log}
+	o := gossip.Options{Meta: gossip.Meta{Node: a.node}, Listen: c.Listen.Gossip, Seeds: c.Join, Transport: a.o.Host.Gossip, Logger: a.log}
 	if a.raft != nil {
 		o.Meta.Raft, o.Meta.Expect, o.Meta.Started = a.raft.Addr(), max(c.Server.BootstrapExpect, 1), a.raft.Started()
 	}
@@ -310,7 +313,8 @@ func (a *Agent) openGossip() (err error) {
 }
 
 func (a *Agent) openLink() (err error) {
-	a.link, err = newLink(linkOptions{Node: a.node, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Log: a.log,
+	a.link, err = newLink(linkOptions{Node: a.node, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Dial: a.o.Host.Dial, Log: a.log,
+		Clock:  a.o.Host.Clock,
 		Lease:  lease.Options{Every: time.Duration(a.o.Config.Heartbeat)},
 		Wanted: a.wanted})
 	if err != nil {

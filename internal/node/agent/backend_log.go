@@ -133,7 +133,7 @@ func (a *Agent) openAt(ctx context.Context, v *registry.View, x *registry.Alloc,
 	if n == nil {
 		return nil, errors.New("its agent is not known any more")
 	}
-	c, err := rpc.NewNodeClient(n.Info.RPC, a.clientTLS(certs.Server, certs.Agent), rpc.Options{})
+	c, err := rpc.NewNodeClient(n.Info.RPC, a.clientTLS(certs.Server, certs.Agent), rpc.Options{Dial: a.o.Host.Dial})
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func (a *Agent) openHTTP() error {
 	if err := web.Exposure(web.Listen{Address: c.Listen.HTTP, TLS: a.id != nil, Tokens: c.TokenFile != ""}); err != nil {
 		return fmt.Errorf("listen.http: %w", err)
 	}
-	l, err := net.Listen("tcp", c.Listen.HTTP)
+	l, err := a.o.Host.At(c.Listen.HTTP)
 	if err != nil {
 		return fmt.Errorf("listen.http: %w", err)
 	}

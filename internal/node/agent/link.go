@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -30,10 +31,12 @@ type linkOptions struct {
 	// Servers are where servers may be asked; they may change.
 	Servers func() []string
 	TLS     *tls.Config
-	Log     *slog.Logger
+	// Dial connects to a server. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	Log  *slog.Logger
 	// Wanted is told of the orders that are obeyed.
 	Wanted func(*api.Orders)
-	// Clock is lease.Clock, but for tests.
+	// Clock never goes back. Default: lease.Clock.
 	Clock func() time.Duration
 }
 
@@ -216,7 +219,7 @@ func (l *link) dial() bool {
 
 func (l *link) connect(addr string) bool {
 	l.forget()
-	c, err := rpc.NewNodeClient(addr, l.opt.TLS, rpc.Options{})
+	c, err := rpc.NewNodeClient(addr, l.opt.TLS, rpc.Options{Dial: l.opt.Dial})
 	if err != nil {
 		l.opt.Log.Warn("a server cannot be dialled", "server", addr, "err", err)
 		return false

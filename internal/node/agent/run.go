@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -217,10 +218,11 @@ func (r reader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
 type elsewhere struct {
 	addr string
 	tls  *tls.Config
+	dial func(context.Context, string) (net.Conn, error)
 }
 
 func (e *elsewhere) Get(ctx context.Context, h artifact.Hash) (io.ReadCloser, error) {
-	c, err := rpc.NewNodeClient(e.addr, e.tls, rpc.Options{})
+	c, err := rpc.NewNodeClient(e.addr, e.tls, rpc.Options{Dial: e.dial})
 	if err != nil {
 		return nil, err
 	}

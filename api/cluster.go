@@ -65,8 +65,27 @@ type JobSpec struct {
 	CPUs             int    `json:"cpus,omitempty"`
 	Zone             string `json:"zone,omitempty"`   // only there
 	Spread           string `json:"spread,omitempty"` // spread (default), pack, zone
-	Submitted        int64  `json:"submitted"`        // microseconds since 1970
-	By               string `json:"by,omitempty"`
+	// Autoscale lets the leader choose Parallelism from then on; nil: it stays.
+	Autoscale *Autoscale `json:"autoscale,omitempty"`
+	Submitted int64      `json:"submitted"` // microseconds since 1970
+	By        string     `json:"by,omitempty"`
+}
+
+// Autoscale is between what bounds the leader may choose a job's parallelism by what it measures,
+// and how. Figures that are 0 are the default.
+type Autoscale struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
+	// Utilization is the share of the time in which subtasks should be busy. Default 0.7.
+	Utilization float64 `json:"utilization,omitempty"`
+	// UpAfter is for how long more must have been wanted, DownAfter for how long less would
+	// have been enough, Settle how long nothing is measured after a change. In microseconds;
+	// defaults 15 s, 5 min and 30 s.
+	UpAfter   int64 `json:"up_after,omitempty"`
+	DownAfter int64 `json:"down_after,omitempty"`
+	Settle    int64 `json:"settle,omitempty"`
+	// DryRun has the leader only say, as events, what it would do.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Wish is what is wanted of a job.

@@ -25,12 +25,25 @@ type JobInfo struct {
 	Slots int `json:"slots"`
 	// Restarts counts how often the job was started again after a failure.
 	Restarts int `json:"restarts"`
+	// Autoscale is what the leader last decided about its parallelism, in the answer about one
+	// job only, if the leader chooses.
+	Autoscale *AutoscaleInfo `json:"autoscale,omitempty"`
 	// Allocs are its executors, in the answer about one job only.
 	Allocs []AllocInfo `json:"allocs,omitempty"`
 	// Changed is when its status changed, in microseconds since 1970.
 	Changed int64 `json:"changed"`
 	// Index is that of the job's last change: ask with wait=index for a newer one.
 	Index uint64 `json:"index"`
+}
+
+// AutoscaleInfo is what was decided about a job's parallelism, and why.
+type AutoscaleInfo struct {
+	// Time is when that was, in microseconds since 1970.
+	Time int64 `json:"time"`
+	// Decision is a line for people: stay, go or would go, to what, and why.
+	Decision string `json:"decision"`
+	// Figures are what was measured of each chain. A server that does not lead has none.
+	Figures []string `json:"figures,omitempty"`
 }
 
 // AllocInfo is one executor of a job, with what its agent tells of it.
@@ -225,6 +238,8 @@ type OperatorStats struct {
 	Busy          float64 `json:"busy"`
 	Idle          float64 `json:"idle"`
 	Backpressured float64 `json:"backpressured"`
+	// Busiest is what Busy is of the subtask where it is most.
+	Busiest float64 `json:"busiest"`
 	// Watermark is the least of all subtasks, in microseconds since 1970; nothing while that
 	// of a subtask is not known, and 9223372036854775807 at the end of all input.
 	Watermark *int64 `json:"watermark,omitempty"`

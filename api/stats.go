@@ -4,7 +4,7 @@ import "slices"
 
 // MergeStats makes one JobStats of what a job's executors have answered, in any order.
 // Counts, rates, parallelism and sizes are sums, shares are weighted by parallelism, of
-// watermarks the least counts. An executor that still is at an older attempt is left out: it
+// watermarks the least counts, of the busiest the most. An executor that still is at an older attempt is left out: it
 // has none of the newest attempt's tasks.
 //
 // Operators come in the order of whoever names the most of them. A coordinator names all.
@@ -57,6 +57,7 @@ func (s *OperatorStats) add(o *OperatorStats) {
 	mean(&s.Busy, o.Busy)
 	mean(&s.Idle, o.Idle)
 	mean(&s.Backpressured, o.Backpressured)
+	s.Busiest = max(s.Busiest, o.Busiest)
 	s.Parallelism += o.Parallelism
 	s.RecordsIn += o.RecordsIn
 	s.RecordsOut += o.RecordsOut

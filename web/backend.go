@@ -103,6 +103,12 @@ type LogQuery struct {
 
 type callerKey struct{}
 
+// WithCaller is a context for what somebody does who has no token, because it is part of the
+// cluster.
+func WithCaller(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, callerKey{}, name)
+}
+
 // Caller is the name of the token by which a request came, "" where there are no tokens.
 func Caller(ctx context.Context) string {
 	name, _ := ctx.Value(callerKey{}).(string)

@@ -119,7 +119,7 @@ func (c *call) do() (any, error) {
 	if forwarded, err := c.forward(); forwarded || err != nil {
 		return nil, err
 	}
-	c.ctx = context.WithValue(c.ctx, callerKey{}, c.who.Name)
+	c.ctx = WithCaller(c.ctx, c.who.Name)
 	return c.route.handle(s, c)
 }
 

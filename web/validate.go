@@ -74,11 +74,36 @@ func checkSpec(s *api.JobSpec) error {
 			return err
 		}
 	}
+	if err := checkAutoscale(s); err != nil {
+		return err
+	}
 	if err := checkLocation("state", s.State); err != nil {
 		return err
 	}
 	return checkProcess(s)
 }
+
+// checkAutoscale refuses bounds that cannot be meant, and a job that begins beyond them.
+func checkAutoscale(s *api.JobSpec) error {
+	a := s.Autoscale
+	switch {
+	case a == nil:
+	case a.Min < 1 || a.Max < a.Min || a.Max > maxParallelism:
+		return invalid("job %q: autoscale from %d to %d: it must be from at least 1 to at least that, and at most %d", s.Name, a.Min, a.Max, maxParallelism)
+	case s.Parallelism < a.Min || s.Parallelism > a.Max:
+		return invalid("job %q: parallelism %d is not from %d to %d, as autoscale says", s.Name, s.Parallelism, a.Min, a.Max)
+	case !(a.Utilization >= 0 && a.Utilization <= 1):
+		return invalid("job %q: autoscale utilization %g must be from 0, the default, to 1", s.Name, a.Utilization)
+	case min(a.UpAfter, a.DownAfter, a.Settle) < 0:
+		return invalid("job %q: the times of autoscale can't be negative", s.Name)
+	case max(a.UpAfter, a.DownAfter, a.Settle) > maxAutoscaleTime:
+		return invalid("job %q: the times of autoscale must not be longer than a day", s.Name)
+	}
+	return nil
+}
+
+// maxAutoscaleTime is a day, in microseconds.
+const maxAutoscaleTime = 24 * 60 * 60 * 1_000_000
 
 // checkProcess looks at what the program is started with.
 func checkProcess(s *api.JobSpec) error {

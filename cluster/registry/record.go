@@ -143,6 +143,10 @@ func cloneSpec(s api.JobSpec) api.JobSpec {
 	s.Args = slices.Clone(s.Args)
 	s.Env = maps.Clone(s.Env)
 	s.Secrets = maps.Clone(s.Secrets)
+	if s.Autoscale != nil {
+		a := *s.Autoscale
+		s.Autoscale = &a
+	}
 	return s
 }
 

@@ -101,6 +101,7 @@ func (c *cluster) showJob(w io.Writer, j api.JobInfo) error {
 		}
 		fmt.Fprintf(t, "\nattempt %d, epoch %d, %d restarts, since %s\n", j.Attempt, j.Epoch, j.Restarts, moment(j.Changed))
 		fmt.Fprintf(t, "parallelism %d, program %s, state %s\n", j.Spec.Parallelism, short(j.Spec.Artifact), dash(j.Spec.State))
+		printAutoscale(t, &j, wide)
 		if len(j.Allocs) == 0 {
 			return
 		}

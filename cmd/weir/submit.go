@@ -24,6 +24,7 @@ type submission struct {
 	spec         api.JobSpec
 	env, secrets []string
 	memory       string
+	autoscale    string
 	dry, wait    bool
 }
 
@@ -42,10 +43,14 @@ new version.
 Secrets are named, not sent: --secret PASSWORD=db-password gives the program the variable
 PASSWORD with what the agents keep as db-password.
 
+With --autoscale 1..8 the cluster measures the job and gives it the parallelism that it needs, from
+1 to 8; with --autoscale 1..8,dry-run it only says what it would do. See weir job status and events.
+
 With --wait the command ends with the job: exit code 0 if it has finished or was stopped, 1 if it
 has failed or was cancelled. Ctrl-C ends the waiting, not the job.`,
 		Example: `  weir submit ./examples/wordcount --parallelism 4 -- --input /data/texts --output /data/counts
   weir submit ./bin/clickstream --job clicks --state s3://bucket/weir --secret AWS_SECRET_ACCESS_KEY=s3-key
+  weir submit ./bin/clickstream --job clicks --autoscale 2..16,utilization=0.6,down-after=10m
   weir submit ./examples/wordcount --dry-run
   weir submit ./examples/wordcount --wait`,
 		Args: cobra.ArbitraryArgs, // program knows what must come before --
@@ -55,6 +60,7 @@ has failed or was cancelled. Ctrl-C ends the waiting, not the job.`,
 	fs.SortFlags = false
 	fs.StringVar(&s.spec.Name, "job", "", "`NAME` of the job; that of the program, if it is not given")
 	fs.IntVar(&s.spec.Parallelism, "parallelism", 1, "`N` tasks for each chain")
+	fs.StringVar(&s.autoscale, "autoscale", "", "let the cluster choose the parallelism: "+strings.Replace(autoscaleForm, "MIN..MAX", "`MIN..MAX`", 1))
 	fs.StringVar(&s.spec.State, "state", "", "`DIR` or URL for checkpoints, the same on all agents")
 	fs.IntVar(&s.spec.SlotsPerExecutor, "slots-per-executor", 0, "`N` slots at most of one executor; 0 is as many as there are")
 	fs.StringVar(&s.memory, "memory", "0", "`SIZE` of each executor, such as 512MB; 0 is no limit")
@@ -76,7 +82,7 @@ func (s *submission) run(ctx context.Context, c *cluster, cl *client.Client, cmd
 	if err != nil {
 		return err
 	}
-	if err := s.complete(own); err != nil {
+	if err := s.complete(own, cmd.Flags().Changed("parallelism")); err != nil {
 		return err
 	}
 	b, err := find(target)
@@ -131,9 +137,16 @@ func (s *submission) run(ctx context.Context, c *cluster, cl *client.Client, cmd
 	return waitForJob(ctx, cl, cmd.ErrOrStderr(), done)
 }
 
-// complete puts what flags say into the spec.
-func (s *submission) complete(own []string) (err error) {
+// complete puts what flags say into the spec. A job whose parallelism is chosen begins with the
+// least, unless it is given.
+func (s *submission) complete(own []string, given bool) (err error) {
 	s.spec.Args = own
+	if s.spec.Autoscale, err = parseAutoscale(s.autoscale); err != nil {
+		return err
+	}
+	if a := s.spec.Autoscale; a != nil && !given {
+		s.spec.Parallelism = a.Min
+	}
 	memory, err := config.ParseSize(s.memory)
 	if err != nil {
 		return misuse("--memory: %w", err)

@@ -142,6 +142,7 @@ func (f *figures) take(now time.Time, least uint64) (map[string]*api.OperatorSta
 			s.Busy += spent.Busy.Seconds() / t
 			s.Idle += spent.Idle.Seconds() / t
 			s.Backpressured += spent.Backpressured.Seconds() / t
+			s.Busiest = max(s.Busiest, spent.Busy.Seconds()/t)
 		}
 		switch w := o.Watermark.Load(); {
 		case s.Parallelism == 1:

@@ -90,7 +90,7 @@ func TestAskStats(t *testing.T) {
 	a.report.Store(&api.JobReport{Attempt: 1, Epoch: 6})
 	// Since the attempt began, 4 s and 2 s ago.
 	want(worker, 14, 1, 0,
-		api.OperatorStats{ID: "few", Name: "a few", Parallelism: 2, RecordsIn: 108, RecordsOut: 50, RateIn: 100.0/4 + 8.0/2, RateOut: 50.0 / 4, Busy: 0.75, Backpressured: 0.25},
+		api.OperatorStats{ID: "few", Name: "a few", Parallelism: 2, RecordsIn: 108, RecordsOut: 50, RateIn: 100.0/4 + 8.0/2, RateOut: 50.0 / 4, Busy: 0.75, Busiest: 1, Backpressured: 0.25},
 		api.OperatorStats{ID: "count", Name: "aggregate", Parallelism: 1})
 	few[0].RecordsIn.Store(110)
 	few[1].Watermark.Store(70)
@@ -115,9 +115,9 @@ func TestAskStats(t *testing.T) {
 	moved.RecordsIn.Store(30)
 	moved.Watermark.Store(math.MaxInt64)
 	end := int64(math.MaxInt64)
-	want(worker, 21, 2, 0, api.OperatorStats{ID: "few", Name: "a few", Parallelism: 1, RecordsIn: 30, RateIn: 30, Busy: 1, Watermark: &end})
+	want(worker, 21, 2, 0, api.OperatorStats{ID: "few", Name: "a few", Parallelism: 1, RecordsIn: 30, RateIn: 30, Busy: 1, Busiest: 1, Watermark: &end})
 	want(a, 21, 2, 6, append([]api.OperatorStats{
-		{ID: "few", Name: "a few", Parallelism: 1, RecordsIn: 30, RateIn: 30, Busy: 1, Watermark: &end},
+		{ID: "few", Name: "a few", Parallelism: 1, RecordsIn: 30, RateIn: 30, Busy: 1, Busiest: 1, Watermark: &end},
 		none("odd", "filter"), none("count", "aggregate")}, rest...)...)
 	// The third is decided, and nothing of it is here yet.
 	a.report.Store(&api.JobReport{Attempt: 3, Epoch: 7})

@@ -57,6 +57,7 @@ type Agent struct {
 	gossip    atomic.Pointer[gossip.Gossip] // nil until it is open
 	raft      *raft.Node                    // nil: no server
 	leader    *leader                       // nil: no server
+	scaler    *autoscaler                   // nil: no server
 	link      *link
 	rpc       *rpc.NodeServer
 	listener  net.Listener
@@ -254,7 +255,7 @@ func (a *Agent) openRaft() error {
 		},
 		Lead: func(ctx context.Context, term uint64) {
 			<-ready
-			a.leader.lead(ctx, term)
+			a.lead(ctx, term)
 		},
 	})
 	if err != nil {
@@ -267,8 +268,17 @@ func (a *Agent) openRaft() error {
 		m, _ := a.member(id)
 		return m.Node.RPC
 	}
+	a.scaler = newAutoscaler(a.raft.Registry(), &backend{a}, a.log)
 	close(ready)
 	return nil
+}
+
+// lead does what the leader does besides answering, until ctx ends.
+func (a *Agent) lead(ctx context.Context, term uint64) {
+	var side sync.WaitGroup
+	defer side.Wait()
+	side.Go(func() { a.scaler.run(ctx) })
+	a.leader.lead(ctx, term)
 }
 
 // above is the address one port above that of a listener; any port where that was any.

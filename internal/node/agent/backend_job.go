@@ -50,6 +50,7 @@ func (b *backend) Job(_ context.Context, name string) (api.JobInfo, error) {
 		return api.JobInfo{}, noJob(name)
 	}
 	i := info(j)
+	i.Autoscale = b.a.scaler.told(j)
 	for _, a := range v.AllocsOf(name) {
 		x := api.AllocInfo{Alloc: a.Alloc, Status: a.Status, NodeName: string(a.Alloc.Node), Created: a.Since}
 		if n := v.Node(a.Alloc.Node); n != nil {
@@ -262,12 +263,22 @@ func (b *backend) Rescale(ctx context.Context, name string, r api.RescaleRequest
 	case r.Parallelism < 1 || r.Parallelism > flow.MaxMaxParallelism:
 		return api.Done{}, api.Errorf(api.CodeInvalid, "a parallelism of %d: it must be 1 to %d", r.Parallelism, flow.MaxMaxParallelism)
 	}
+	if s := j.Spec().Autoscale; s != nil && (r.Parallelism < s.Min || r.Parallelism > s.Max) {
+		return api.Done{}, api.Errorf(api.CodeConflict, "a parallelism of %d: the job's is chosen from %d to %d by what it needs", r.Parallelism, s.Min, s.Max).
+			WithHint("submit it with other bounds, or without --autoscale")
+	}
 	was := j.Spec().Parallelism
 	message := fmt.Sprintf("from %d to %d slots, from its newest checkpoint", was, r.Parallelism)
 	if r.DryRun {
 		return api.Done{Message: "would go " + message, Index: b.Index()}, nil
 	}
 	return b.again(ctx, name, func(s *api.JobSpec) { s.Parallelism = r.Parallelism }, "goes "+message)
+}
+
+// note leaves an event about a job's parallelism behind.
+func (b *backend) note(ctx context.Context, name, text string) error {
+	_, err := b.decide(ctx, &registry.AddEvent{Job: name, Kind: registry.EventScale, Text: text})
+	return err
 }
 
 // Checkpoints are those in the job's storage.

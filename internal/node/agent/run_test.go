@@ -53,6 +53,11 @@ func program() int {
 		if err := json.Unmarshal(in.Bytes(), &cmd); err != nil {
 			return 4
 		}
+		if cmd.Ask != "" {
+			ev := answerOf(&c, cmd.Ask)
+			ev.Request = cmd.Request
+			_ = out.Encode(ev)
+		}
 		switch cmd.Wish {
 		case api.WishCancel:
 			report(api.JobCancelled)

@@ -21,6 +21,7 @@ type Options struct {
 	Rate        float64 // events per second, for latency
 	Input       string  // a directory of text, for wordcount
 	NoFloor     bool    // leave out the program written by hand
+	Profile     string  // a directory for profiles of executors; empty: none
 	Runs        int     // the best of so many; default 1
 
 	// A run is durable if it has a State or a Checkpoint.
@@ -29,6 +30,8 @@ type Options struct {
 	Backend    string        // run.BackendLSM or run.BackendMemory
 	Memory     int64         // bytes that the process may take; default no limit
 	Audit      run.Audit     // what is done with the books
+
+	weir string // path of weir, for its agents; empty: this program
 }
 
 // Case is one benchmark.
@@ -59,11 +62,15 @@ type Result struct {
 	Checkpoints       *Checkpoints `json:"checkpoints,omitempty"`
 	BarrierPauseP99MS float64      `json:"barrier_pause_p99_ms,omitempty"`
 	Restart           *Restart     `json:"restart,omitempty"`
+	// Peer is another engine's figure.
+	Peer *Peer `json:"peer,omitempty"`
+	// Shuffle is of the shuffle case only.
+	Shuffle *Shuffle `json:"shuffle,omitempty"`
 }
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, clusterKeyed, shuffling}
 	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }

@@ -1,11 +1,14 @@
 package bench
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/weirflow/weir/bench/text"
 	"github.com/weirflow/weir/internal/invariants"
+	"github.com/weirflow/weir/internal/testkit/rig"
 	"github.com/weirflow/weir/sdk/run"
 )
 
@@ -17,8 +20,8 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range Cases() {
-		if c.Name == restart.Name {
-			continue // it is durable
+		if c.Name == restart.Name || strings.HasPrefix(c.Name, "cluster-") {
+			continue // it is durable, or has a test of its own
 		}
 		for _, parallelism := range []int{1, 2, 3} {
 			r, err := c.Run(t.Context(), Options{Events: 200_000, Keys: 1000, Parallelism: parallelism, Input: dir, Rate: 200_000})
@@ -29,6 +32,28 @@ func TestCases(t *testing.T) {
 				t.Errorf("%s: nothing was measured: %+v", c.Name, r)
 			}
 		}
+	}
+}
+
+// TestClusterKeyed runs the case on agents of a weir that is built for it.
+func TestClusterKeyed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds weir")
+	}
+	weir, err := rig.Build(t.Context(), t.TempDir(), "cmd/weir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	profiles := t.TempDir()
+	r, err := clusterKeyed.Run(t.Context(), Options{Events: 300_000, Keys: 1000, Checkpoint: 50 * time.Millisecond, Profile: profiles, weir: weir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Events != 300_000 || r.Checkpoints.Count == 0 || r.CPUS <= 0 || r.Peer.Ratio <= 0 {
+		t.Errorf("%+v", r)
+	}
+	if p, err := filepath.Glob(filepath.Join(profiles, "*.prof")); err != nil || len(p) != 2 {
+		t.Errorf("profiles of two executors are %v, %v", p, err)
 	}
 }
 

@@ -26,6 +26,9 @@ func newBenchCmd() *cobra.Command {
 work as a program written by hand, without any engine ("the floor"). The ratio of
 the two is what to compare between machines; both are measured in one run.
 
+Cases whose names begin with cluster- start agents of this program on loopback, in a
+temporary directory, and end them.
+
 With --checkpoint or --state the pipeline keeps its state on disk and takes a
 checkpoint each so often; what these cost is shown too.`,
 		Example: `  weir bench list
@@ -34,7 +37,9 @@ checkpoint each so often; what these cost is shown too.`,
   weir bench wordcount --input ./texts --parallelism 2 --runs 3
   weir bench latency --rate 10000
   weir bench keyed --keys 10000000 --checkpoint 1s --memory 512MB -o json
-  weir bench restart --keys 2000000`,
+  weir bench restart --keys 2000000
+  weir bench cluster-keyed -o json
+  weir bench shuffle`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (failed error) {
 			cases := bench.Cases()
@@ -87,6 +92,7 @@ checkpoint each so often; what these cost is shown too.`,
 	f.StringVar(&audit, "audit", "", "what the books are for: stop, hashes, warn or off (default stop)")
 	f.StringVar(&cpuProfile, "cpu-profile", "", "file for a profile of where the time went")
 	f.StringVar(&allocProfile, "alloc-profile", "", "file for a profile of what was allocated")
+	f.StringVar(&o.Profile, "executor-profiles", "", "directory for profiles of the executors of cluster cases")
 	f.BoolVar(&o.NoFloor, "no-floor", false, "leave out the program written by hand")
 	f.StringVarP(&format, "format", "o", "text", "text or json")
 	return cmd
@@ -160,6 +166,13 @@ func printResult(w io.Writer, r bench.Result, format string) error {
 		r.Case, r.Events, r.WallS, r.EventsPerS/1e6, r.CPUS, r.PeakRSSMB, r.AllocsPerEvent)
 	if r.FloorPerS > 0 {
 		fmt.Fprintf(t, "\tfloor %.2f M/s\tratio %.2f", r.FloorPerS/1e6, r.RatioToFloor)
+	}
+	if s := r.Shuffle; s != nil {
+		fmt.Fprintf(t, "\tframes of %d bytes\t%.0f MB/s, bare %.0f\t%.1f CPU µs each, bare %.1f: ratio %.2f",
+			s.FrameBytes, s.MBPerS, s.BareMBPerS, s.CPUMicros, s.BareCPUMicros, s.CPURatio)
+	}
+	if r.Peer != nil {
+		fmt.Fprintf(t, "\t%s: %.2f M/s, ratio %.2f", r.Peer.Name, r.Peer.EventsPerS/1e6, r.Peer.Ratio)
 	}
 	if r.P99MS > 0 {
 		fmt.Fprintf(t, "\tp50 %.3f ms\tp99 %.3f ms\tp99.9 %.3f ms", r.P50MS, r.P99MS, r.P999MS)

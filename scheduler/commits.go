@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/checkpoint/store"
@@ -17,20 +15,13 @@ import (
 // committers restore one attempt and commit its epochs in order, on a goroutine of
 // their own: sinks' committers are called by no other.
 type committers struct {
-	a    *attempt
-	s    *Scheduler
-	impl map[flow.OperatorID]*operator.SinkImpl
-	name map[flow.OperatorID]string
-	open map[flow.OperatorID]operator.Committer
+	*publisher
+	a *attempt
+	s *Scheduler
 	// books are the attempt's; nil where there are no snapshots to balance.
 	books *checkpoint.Books
 	// pending is how many commits are under way. It belongs to the scheduler's goroutine.
 	pending int
-	// stopping ends waiting for another try.
-	stopping chan struct{}
-	stopOnce sync.Once
-	ctx      context.Context // of commits
-	cancel   context.CancelFunc
 
 	mu struct {
 		sync.Mutex
@@ -48,18 +39,11 @@ type commitment struct {
 }
 
 func newCommitters(a *attempt) (*committers, error) {
-	c := &committers{a: a, s: a.s, impl: map[flow.OperatorID]*operator.SinkImpl{}, name: map[flow.OperatorID]string{},
-		open: map[flow.OperatorID]operator.Committer{}, wake: make(chan struct{}, 1), stopping: make(chan struct{})}
-	for _, o := range a.s.opt.Plan.Graph.Operators {
-		impl, err := implOf(o)
-		if err != nil {
-			return nil, err
-		}
-		if impl.Sink != nil {
-			c.impl[o.ID], c.name[o.ID] = impl.Sink, o.Name
-		}
+	p, err := newPublisher(&a.s.opt, a.number)
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	return &committers{publisher: p, a: a, s: a.s, wake: make(chan struct{}, 1)}, nil
 }
 
 // put queues a commit; the coordinator bounds how many are under way.
@@ -72,14 +56,6 @@ func (c *committers) put(e commitment) {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// stop gives up the commits under way. It may be called from any goroutine.
-func (c *committers) stop() {
-	c.stopOnce.Do(func() {
-		close(c.stopping)
-		c.cancel()
-	})
 }
 
 // run restores the attempt, and then commits until the attempt is over.
@@ -243,118 +219,4 @@ func storageFailure(what string, err error) error {
 		return err
 	}
 	return &flow.Failure{Domain: flow.DomainExternal, Retryable: true, Cause: err, Message: what + ": " + err.Error()}
-}
-
-// publish commits what the operators prepared, in the order of their epochs.
-func (c *committers) publish(ops []checkpoint.OperatorCommit) error {
-	for _, o := range ops {
-		k, err := c.committer(o.Operator)
-		if err == nil && k == nil {
-			err = fmt.Errorf("operator %q has prepared something to commit but has no committer", o.Operator)
-		}
-		if err != nil {
-			return c.failure(o.Operator, err)
-		}
-		for cs := o.Committables; len(cs) > 0; {
-			n := 1
-			for n < len(cs) && cs[n].Epoch == cs[0].Epoch {
-				n++
-			}
-			e, data := cs[0].Epoch, prepared(cs[:n])
-			cs = cs[n:]
-			err := c.patiently(fmt.Sprintf("committing epoch %d of operator %q", e, c.name[o.Operator]), func() error {
-				return guard(func() error { return k.Commit(c.ctx, e, slices.Clone(data)) })
-			})
-			if err != nil {
-				return c.failure(o.Operator, err)
-			}
-		}
-	}
-	return nil
-}
-
-// patiently tries again for a while what fails because of something outside: the
-// network, a disk. After a restart of the job it would be tried again too, but with
-// everything else.
-func (c *committers) patiently(what string, f func() error) error {
-	until := c.s.opt.Now().Add(c.s.opt.Patience)
-	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := f()
-		if err == nil || !passing(err) || c.ctx.Err() != nil || c.s.opt.Now().Add(wait) > until {
-			return err
-		}
-		c.s.opt.Log.Warn(what+" is tried again", "after", wait, "err", err)
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-c.stopping:
-			t.Stop()
-			return err
-		case <-c.ctx.Done():
-			t.Stop()
-			return err
-		}
-	}
-}
-
-const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 5 * time.Second
-)
-
-// passing reports whether an error may go away by itself. What a connector has not
-// classified is taken to be the outside's.
-func passing(err error) bool {
-	if errors.Is(err, store.ErrFenced) || errors.Is(err, context.Canceled) {
-		return false
-	}
-	if f, ok := errors.AsType[*flow.Failure](err); ok {
-		return f.Retryable
-	}
-	return true
-}
-
-func (c *committers) failure(op flow.OperatorID, err error) error {
-	if f, ok := errors.AsType[*flow.Failure](err); ok {
-		if f.Operator != "" {
-			return err
-		}
-		g := *flow.FailureOf(err)
-		g.Operator, g.Name = op, c.name[op]
-		return &g
-	}
-	return &flow.Failure{Operator: op, Name: c.name[op], Domain: flow.DomainExternal, Retryable: true, Message: err.Error(), Cause: err}
-}
-
-// committer is the operator's committer, nil where it has none.
-func (c *committers) committer(op flow.OperatorID) (operator.Committer, error) {
-	if k, ok := c.open[op]; ok {
-		return k, nil
-	}
-	impl := c.impl[op]
-	if impl == nil || impl.Committer == nil {
-		return nil, nil
-	}
-	ctx := &operator.CommitterContext{Job: c.s.opt.Job, Attempt: c.a.number, Operator: op, Name: c.name[op], Log: c.s.opt.Log}
-	if c.s.opt.Staging != nil {
-		ctx.Staging = c.s.opt.Staging(c.a.number)
-	}
-	var k operator.Committer
-	err := guard(func() (err error) { k, err = impl.Committer(ctx); return err })
-	if err != nil {
-		return nil, err
-	}
-	c.open[op] = k
-	return k, nil
-}
-
-func (c *committers) close() {
-	for op, k := range c.open {
-		if k == nil {
-			continue
-		}
-		if err := guard(k.Close); err != nil {
-			c.s.opt.Log.Warn("closing committer", "operator", c.name[op], "err", err)
-		}
-	}
 }

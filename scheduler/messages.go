@@ -32,8 +32,7 @@ func (s *Scheduler) TaskState(m *api.TaskState) {
 		id := taskID(m.Task)
 		e := job.TaskUpdate{Task: id, Attempt: flow.Attempt(m.Attempt), State: taskStates[m.State]}
 		if f := m.Failure; f != nil {
-			e.Failure = &flow.Failure{Task: id, Operator: flow.OperatorID(f.Operator), Name: f.Name, Domain: flow.Domain(f.Domain),
-				Retryable: f.Retryable, Message: f.Message, Record: f.Record, Position: f.Position, Stack: f.Stack, Cause: f.Cause}
+			e.Failure = failureOf(id, f)
 		}
 		s.sourceState(id, m.State)
 		told := func() { s.step(e) }
@@ -48,14 +47,7 @@ func (s *Scheduler) TaskState(m *api.TaskState) {
 func (s *Scheduler) Ack(m *api.Ack) {
 	// Snapshots may be large: they are decoded on the goroutine that brings them.
 	a := checkpoint.Ack{Attempt: flow.Attempt(m.Attempt), Task: taskID(m.Task), Epoch: flow.Epoch(m.Epoch)}
-	for _, p := range m.Prepared {
-		c := checkpoint.Committable{Operator: flow.OperatorID(p.Operator), Subtask: m.Task.Subtask,
-			Epoch: flow.Epoch(p.Epoch), Data: p.Data, Records: p.Records}
-		for _, f := range p.Files {
-			c.Files = append(c.Files, checkpoint.File{Name: f.Name, Blob: f.Blob, Size: f.Size, CRC: f.CRC})
-		}
-		a.Committables = append(a.Committables, c)
-	}
+	a.Committables = committables(m)
 	if m.Snapshot != nil {
 		snap, err := checkpoint.DecodeTaskSnapshot(m.Snapshot)
 		if err != nil {
@@ -72,6 +64,25 @@ func (s *Scheduler) Ack(m *api.Ack) {
 		s.warn(err)
 		s.do(acts)
 	})
+}
+
+// failureOf is a failure as a task tells it.
+func failureOf(id flow.TaskID, f *api.Failure) *flow.Failure {
+	return &flow.Failure{Task: id, Operator: flow.OperatorID(f.Operator), Name: f.Name, Domain: flow.Domain(f.Domain),
+		Retryable: f.Retryable, Message: f.Message, Record: f.Record, Position: f.Position, Stack: f.Stack, Cause: f.Cause}
+}
+
+// committables are what a task has prepared.
+func committables(m *api.Ack) (all []checkpoint.Committable) {
+	for _, p := range m.Prepared {
+		c := checkpoint.Committable{Operator: flow.OperatorID(p.Operator), Subtask: m.Task.Subtask,
+			Epoch: flow.Epoch(p.Epoch), Data: p.Data, Records: p.Records}
+		for _, f := range p.Files {
+			c.Files = append(c.Files, checkpoint.File{Name: f.Name, Blob: f.Blob, Size: f.Size, CRC: f.CRC})
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // Decline notes that a task cannot take part in an epoch.

@@ -7,7 +7,6 @@ import (
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
-	"github.com/weirflow/weir/operator"
 )
 
 // Storage keeps what a job needs to go on after a failure: it is that of
@@ -115,30 +114,6 @@ func (c *committers) restore() (*restored, error) {
 		return r, nil
 	}
 	return r, c.deal(r, res)
-}
-
-// recover has the sinks remove leftovers of older attempts.
-func (c *committers) recover(epoch flow.Epoch) error {
-	for _, o := range c.s.opt.Plan.Graph.Operators {
-		if c.impl[o.ID] == nil {
-			continue
-		}
-		k, err := c.committer(o.ID)
-		if err != nil {
-			return c.failure(o.ID, err)
-		}
-		rec, ok := k.(operator.Recoverer)
-		if !ok {
-			continue
-		}
-		err = c.patiently(fmt.Sprintf("clearing up for operator %q", o.Name), func() error {
-			return guard(func() error { return rec.Recover(c.ctx, epoch) })
-		})
-		if err != nil {
-			return c.failure(o.ID, fmt.Errorf("clearing up what older attempts left: %w", err))
-		}
-	}
-	return nil
 }
 
 // deal encodes what each task starts from, and restores the sources' side.

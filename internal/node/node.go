@@ -50,6 +50,9 @@ type Options struct {
 	Log      *slog.Logger  // default: nothing is logged
 	Registry *obs.Registry // default: a new one
 	Listener scheduler.Listener
+	// Task is told what happens to the tasks of a job in batch mode; see
+	// scheduler.BatchOptions.
+	Task func(scheduler.TaskEvent)
 	// Seed makes the order in which tasks read their inputs random, and draws the
 	// jitter of restarts; 0 does not.
 	Seed uint64
@@ -126,6 +129,9 @@ func (e *Embedded) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if e.plan.Mode == graph.Batch {
+		return e.runBatch(ctx, d, o)
+	}
 	s, err := scheduler.New(o)
 	if err != nil {
 		return err
@@ -151,6 +157,9 @@ func (d *durable) scheduling(plan *graph.Plan) (scheduler.Options, error) {
 		Staging: d.staging, From: d.from, Fresh: d.opt.State.Fresh, AllowDroppedState: d.opt.State.AllowDropped,
 		Audit: d.opt.Audit, Engine: release(),
 	}
+	if plan.Mode == graph.Batch {
+		o.Staging = d.stagingOfTasks
+	}
 	var err error
 	if d.job != nil {
 		o.Storage = kept{d.job}
@@ -165,6 +174,9 @@ func (d *durable) working(plan *graph.Plan, s api.Scheduler) worker.Options {
 		Plan: plan, Scheduler: s, BatchSize: d.opt.BatchSize, Credit: d.opt.Credit,
 		Registry: d.opt.Registry, Log: d.opt.Log, Now: d.opt.Now, Seed: d.opt.Seed,
 		State: d.open, Staging: d.staging, AlignTimeout: d.opt.AlignTimeout, Hashes: d.opt.Hashes,
+	}
+	if plan.Mode == graph.Batch {
+		o.Staging = d.stagingOfTasks
 	}
 	if d.job != nil {
 		o.Storage = worker.Stored(d.job)

@@ -14,13 +14,21 @@ var (
 	ErrCancelled = scheduler.ErrCancelled
 )
 
+// steered is a job's scheduler as users have it.
+type steered interface {
+	Stop()
+	Cancel()
+	Suspend(savepoint string)
+	Savepoint(ctx context.Context, dest string) (flow.Epoch, error)
+}
+
 // Steering is what can be wished of a job, from any goroutine, before it runs and while it
 // does.
 type Steering struct {
 	mu struct {
 		sync.Mutex
-		scheduler *scheduler.Scheduler         // once Run has made it
-		wishes    []func(*scheduler.Scheduler) // from before that
+		scheduler steered         // once Run has made it
+		wishes    []func(steered) // from before that
 	}
 	made chan struct{} // closed with mu.scheduler
 }
@@ -28,7 +36,7 @@ type Steering struct {
 func newSteering() *Steering { return &Steering{made: make(chan struct{})} }
 
 // begin tells the scheduler what was wished for before it was made.
-func (e *Steering) begin(s *scheduler.Scheduler) {
+func (e *Steering) begin(s steered) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, wish := range e.mu.wishes {
@@ -39,7 +47,7 @@ func (e *Steering) begin(s *scheduler.Scheduler) {
 }
 
 // tell has the scheduler do something, now or as soon as it is there. f does not block.
-func (e *Steering) tell(f func(*scheduler.Scheduler)) {
+func (e *Steering) tell(f func(steered)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.mu.scheduler == nil {
@@ -50,16 +58,16 @@ func (e *Steering) tell(f func(*scheduler.Scheduler)) {
 }
 
 // Stop ends the sources; what was accepted is finished and committed.
-func (e *Steering) Stop() { e.tell((*scheduler.Scheduler).Stop) }
+func (e *Steering) Stop() { e.tell(steered.Stop) }
 
 // Suspend ends the job so that it can go on another time; see
 // scheduler.Scheduler.Suspend.
 func (e *Steering) Suspend(savepoint string) {
-	e.tell(func(s *scheduler.Scheduler) { s.Suspend(savepoint) })
+	e.tell(func(s steered) { s.Suspend(savepoint) })
 }
 
 // Cancel ends the job as it is.
-func (e *Steering) Cancel() { e.tell((*scheduler.Scheduler).Cancel) }
+func (e *Steering) Cancel() { e.tell(steered.Cancel) }
 
 // Savepoint copies a savepoint of the running job to dest. It waits for the job to run.
 func (e *Steering) Savepoint(ctx context.Context, dest string) (flow.Epoch, error) {

@@ -7,7 +7,10 @@ package api
 // Each holds all there is, so that one that is lost does no harm.
 type Report struct {
 	// Seq counts an agent's reports; the answer names it.
-	Seq      uint64
+	Seq uint64
+	// Life counts the agent's starts, which Seq begins anew with. What it ran in an earlier one
+	// is gone. 0: it does not count them.
+	Life     uint64
 	Node     Node
 	Draining bool
 	// Leaving says that the agent ends on purpose, after this.

@@ -40,31 +40,34 @@ func (cmd *RegisterNode) apply(c *change) error {
 		if err := c.makeRoomForNode(); err != nil {
 			return err
 		}
-		n := &Node{Info: info, Status: api.NodeReady, Since: c.time, Registration: 1, Index: c.index}
+		n := &Node{Info: info, Status: api.NodeReady, Since: c.time, Registration: 1, Life: cmd.Life, Index: c.index}
 		c.s.nodes[info.ID] = n
 		c.note(Event{Kind: EventNode, Node: info.ID, Text: "node " + info.Name + " is here"})
 		return nil
 	case was.Gone():
 		n := was.clone()
-		n.Info, n.Status, n.Reason, n.Since, n.Index = info, api.NodeReady, "", c.time, c.index
+		n.Info, n.Status, n.Reason, n.Since, n.Index, n.Life = info, api.NodeReady, "", c.time, c.index, cmd.Life
 		n.Registration++
 		c.s.nodes[info.ID] = n
 		c.note(Event{Kind: EventNode, Node: info.ID, Text: "node " + info.Name + " is back"})
 		return nil
+	case cmd.Life != 0 && cmd.Life < was.Life:
+		return fmt.Errorf("%w: this is told by start %d of the agent %s, and start %d was heard", ErrRefused, cmd.Life, info.Name, was.Life)
 	}
+	anew := cmd.Life > was.Life
 	old, err := marshal(&was.Info)
 	if err != nil {
 		return fmt.Errorf("%w: node %s: %w", ErrForm, info.Name, err)
 	}
 	same := bytes.Equal(old, form)
-	if same && (!cmd.Fresh || len(was.Allocs) == 0) {
+	if same && !anew && (!cmd.Fresh || len(was.Allocs) == 0) {
 		c.result.Repeat = true
 		return nil
 	}
 	n := was.clone()
-	n.Info, n.Index = info, c.index
+	n.Info, n.Index, n.Life = info, c.index, max(was.Life, cmd.Life)
 	c.s.nodes[info.ID] = n
-	if cmd.Fresh {
+	if cmd.Fresh || anew {
 		c.loseAllocs(info.ID, "its agent was started anew")
 		c.note(Event{Kind: EventNode, Node: info.ID, Text: "node " + info.Name + " was started anew"})
 	}

@@ -28,6 +28,9 @@ type RegisterNode struct {
 	Node api.Node `json:"node"`
 	// Fresh: the agent has just started, and runs nothing. What it ran is lost.
 	Fresh bool `json:"fresh,omitempty"`
+	// Life counts the agent's starts: a higher one is Fresh, a lower one is told too late, and
+	// refused. 0: the agent does not count.
+	Life uint64 `json:"life,omitempty"`
 }
 
 // SetNodeStatus is a decision about an agent: its lease has ended, it has left, it is to

@@ -126,7 +126,7 @@ func drawCommand(t *rapid.T, v *View) Command {
 	case 0, 1:
 		return &RegisterNode{
 			Node:  api.Node{ID: node, Name: string(node), Slots: 2 + pick("slots", 6), Tags: map[string]string{"b": "1", "a": "2"}},
-			Fresh: pick("fresh", 3) == 0,
+			Fresh: pick("fresh", 3) == 0, Life: uint64(pick("life", 4)),
 		}
 	case 2:
 		all := []api.NodeStatus{api.NodeReady, api.NodeDraining, api.NodeDrained, api.NodeLost, api.NodeLeft, "odd"}

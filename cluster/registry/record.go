@@ -16,6 +16,8 @@ type Node struct {
 	Since int64 `json:"since"`
 	// Registration counts how often it came: up by one whenever it was gone before.
 	Registration uint64 `json:"registration"`
+	// Life is the highest that it has told: see RegisterNode.
+	Life uint64 `json:"life,omitempty"`
 	// Index is that of its last change: of what it is or of its status.
 	Index uint64 `json:"index"`
 	// Allocs are those on it that have not ended, in order of their ids.

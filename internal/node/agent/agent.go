@@ -50,6 +50,7 @@ type Agent struct {
 	o    Options
 	log  *slog.Logger
 	node api.Node
+	life uint64          // counts starts with this directory
 	id   *certs.Identity // nil: no TLS
 
 	artifacts *artifact.Store
@@ -104,6 +105,15 @@ func (a *Agent) Decide(ctx context.Context, c registry.Command, by string) (regi
 		return registry.Result{}, errors.New("agent: this one is no server")
 	}
 	return a.raft.Apply(ctx, c, by)
+}
+
+// Leads reports whether this server decides, as far as it knows.
+func (a *Agent) Leads() bool {
+	if a.raft == nil {
+		return false
+	}
+	_, ok := a.raft.Leading()
+	return ok
 }
 
 // Programs are those that this agent has.
@@ -203,7 +213,8 @@ func (a *Agent) openExecutors() (err error) {
 		return err
 	}
 	a.onClose(a.executors.Close)
-	return nil
+	a.life, err = nextLife(a.dir("life")) // the directory is ours
+	return err
 }
 
 // configure completes what an executor is started with.
@@ -323,7 +334,7 @@ func (a *Agent) openGossip() (err error) {
 }
 
 func (a *Agent) openLink() (err error) {
-	a.link, err = newLink(linkOptions{Node: a.node, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Dial: a.o.Host.Dial, Log: a.log,
+	a.link, err = newLink(linkOptions{Node: a.node, Life: a.life, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Dial: a.o.Host.Dial, Log: a.log,
 		Clock:  a.o.Host.Clock,
 		Lease:  lease.Options{Every: time.Duration(a.o.Config.Heartbeat)},
 		Wanted: a.wanted})
@@ -368,6 +379,27 @@ func nodeID(file, name string) (api.NodeID, error) {
 	}
 	_, err = io.WriteString(f, id+"\n")
 	return api.NodeID(id), errors.Join(err, f.Sync(), f.Close())
+}
+
+// nextLife counts a start of the agent, durably: the leader must know one from the other.
+func nextLife(file string) (uint64, error) {
+	var was uint64
+	b, err := os.ReadFile(file)
+	if err == nil {
+		was, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return 0, fmt.Errorf("reading how often this agent was started, which %s holds: %w; remove the agent's directory if it is broken", file, err)
+	}
+	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	_, err = fmt.Fprintln(f, was+1)
+	if err := errors.Join(err, f.Sync(), f.Close(), os.Rename(file+".new", file)); err != nil {
+		return 0, err
+	}
+	return was + 1, nil
 }
 
 // patience is for how long servers hear nothing before one of them wants to lead. A server

@@ -102,6 +102,7 @@ func (f *fake) Kill(context.Context, string) error {
 type rig struct {
 	t      *testing.T
 	raft   *raft.Node
+	lead   *leader
 	addr   string
 	agents map[api.NodeID]*rigAgent
 }
@@ -137,6 +138,7 @@ func newRig(t *testing.T) *rig {
 	}
 	g.raft = n
 	lead = newLeader(n, control.Options{Lease: 2 * time.Second})
+	g.lead = lead
 	close(ready)
 	if err := n.Bootstrap(t.Context(), nil); err != nil {
 		t.Fatal(err)

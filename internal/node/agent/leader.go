@@ -187,8 +187,11 @@ func (l *leader) Report(ctx context.Context, r *api.Report) (*api.Orders, error)
 func (l *leader) take(ctx context.Context, r *api.Report) error {
 	now := l.now()
 	n := l.raft.Registry().View().Node(r.Node.ID)
-	if fresh := r.Seq == 1; n == nil || fresh || n.Gone() || !same(&n.Info, &r.Node) {
-		if _, err := l.raft.Apply(ctx, &registry.RegisterNode{Node: r.Node, Fresh: fresh}, string(r.Node.ID)); err != nil {
+	// An agent that does not count its lives says by its first report that it has begun one, if
+	// that comes to whoever leads.
+	fresh := r.Life == 0 && r.Seq == 1
+	if n == nil || fresh || r.Life != 0 && r.Life != n.Life || n.Gone() || !same(&n.Info, &r.Node) {
+		if _, err := l.raft.Apply(ctx, &registry.RegisterNode{Node: r.Node, Fresh: fresh, Life: r.Life}, string(r.Node.ID)); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,9 @@ type runs interface {
 
 // linkOptions configure a link.
 type linkOptions struct {
-	Node  api.Node
+	Node api.Node
+	// Life counts the agent's starts.
+	Life  uint64
 	Lease lease.Options
 	Runs  runs
 	// Servers are where servers may be asked; they may change.
@@ -192,7 +194,7 @@ func (l *link) report(ctx context.Context) {
 	answers, leaving := slices.Clone(l.mu.answers), l.mu.leaving
 	l.mu.Unlock()
 	l.seq++
-	r := &api.Report{Seq: l.seq, Node: l.opt.Node, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
+	r := &api.Report{Seq: l.seq, Life: l.opt.Life, Node: l.opt.Node, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
 		Have: l.have, Wait: l.opt.Lease.Every.Microseconds()}
 	l.lease.Sent(l.opt.Clock(), l.seq)
 	client, from := l.client, l.addr

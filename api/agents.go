@@ -1,5 +1,11 @@
 package api
 
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
 // What agents and the leader say to each other, on one stream that the agent opens to any
 // server: a server that does not lead says who does.
 
@@ -65,7 +71,7 @@ type Request struct {
 	ID        uint64
 	Alloc     AllocID
 	Savepoint string
-	// Ask is AskGraph or AskStats; empty: a savepoint.
+	// Ask is one of those below; empty: a savepoint.
 	Ask string
 }
 
@@ -76,7 +82,28 @@ const (
 	// AskStats is for any executor: the answer is a JobStats, as JSON, of the tasks that
 	// run in it. MergeStats makes one of those of a job's executors.
 	AskStats = "stats"
+	// AskMetrics is for any executor: the answer is all that it has for Prometheus, packed.
+	AskMetrics = "metrics"
 )
+
+// Profiles of an executor come in a file of its directory that has this name and the number of
+// the request: they are too long for an answer, which is their size.
+const ProfileFile = "profile-"
+
+// AskProfile is the question for a profile of a kind, over a time where the kind has one.
+func AskProfile(kind string, over time.Duration) string {
+	return fmt.Sprintf("profile %s %s", kind, over)
+}
+
+// AsksProfile reads what AskProfile says; ok is false where something else is asked.
+func AsksProfile(ask string) (kind string, over time.Duration, ok bool) {
+	words := strings.Fields(ask)
+	if len(words) != 3 || words[0] != "profile" {
+		return "", 0, false
+	}
+	over, err := time.ParseDuration(words[2])
+	return words[1], over, err == nil
+}
 
 // Answer is what came of a Request.
 type Answer struct {

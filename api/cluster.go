@@ -225,7 +225,7 @@ type ExecutorCommand struct {
 	Savepoint string `json:"savepoint,omitempty"`
 	// Request numbers what wants an answer.
 	Request uint64 `json:"request,omitempty"`
-	// Ask is AskGraph or AskStats, with a Request and nothing else.
+	// Ask is AskGraph, AskStats, AskMetrics or AskProfile, with a Request and nothing else.
 	Ask string `json:"ask,omitempty"`
 }
 

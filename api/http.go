@@ -243,8 +243,8 @@ type OperatorStats struct {
 	// Watermark is the least of all subtasks, in microseconds since 1970; nothing while that
 	// of a subtask is not known, and 9223372036854775807 at the end of all input.
 	Watermark *int64 `json:"watermark,omitempty"`
-	// StateBytes is what the operator's state takes; 0 where that is not measured, as today
-	// with all operators.
+	// StateBytes is what the operator's keyed state took at the last barrier, of memory and
+	// local disk; what is in both counts twice.
 	StateBytes int64 `json:"state_bytes"`
 }
 

@@ -106,6 +106,16 @@ type Store interface {
 	Close() error
 }
 
+// Sized is a Store that can say what each operator's states take. It is asked by the goroutine
+// of the store's task.
+type Sized interface {
+	Sizes() map[flow.OperatorID]Size
+}
+
+// Size is what states take, in bytes: of memory as in [Store] Bytes, and of local disk, where
+// what is in memory may be too.
+type Size struct{ Memory, Disk int64 }
+
 // Resident is a state as its store sees it: entries of bytes. An entry's key is
 // the encoded key and namespace, one behind the other, for maps the key of the
 // entry taking the place of the namespace. For timers the time comes before both,

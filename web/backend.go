@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/weirflow/weir/api"
 )
@@ -46,6 +47,9 @@ type Jobs interface {
 	// Logs calls emit with lines of the job's executors until there are no more, or emit
 	// returns an error, which it returns.
 	Logs(ctx context.Context, name string, q LogQuery, emit func(api.LogLine) error) error
+	// Profile takes a profile of one of the job's executors, and gives it as go tool pprof
+	// reads it.
+	Profile(ctx context.Context, name string, q ProfileQuery) (io.ReadCloser, error)
 	Checkpoints(ctx context.Context, name string, p Page) (api.CheckpointList, error)
 	Savepoints(ctx context.Context, name string, p Page) (api.CheckpointList, error)
 
@@ -99,6 +103,28 @@ type LogQuery struct {
 	Tail int
 	// Follow goes on with lines that come.
 	Follow bool
+}
+
+// ProfileQuery says which profile.
+type ProfileQuery struct {
+	Kind string
+	// Over is for how long those are sampled that are.
+	Over  time.Duration
+	Alloc api.AllocID // empty: of the job's coordinator
+}
+
+// Observer shows what goes on in an agent, whether it is a server or not. Its methods may be
+// called from any goroutine.
+type Observer interface {
+	// Health says whether the agent can do its work.
+	Health() api.Health
+	// Metrics writes all families as Prometheus reads them.
+	Metrics(ctx context.Context, w io.Writer) error
+	// Profile writes a profile of the agent.
+	Profile(ctx context.Context, w io.Writer, kind string, over time.Duration) error
+	// Kinds are the profiles that there are; CheckProfile refuses one that there is not.
+	Kinds() []string
+	CheckProfile(kind string, over time.Duration) error
 }
 
 type callerKey struct{}

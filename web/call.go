@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/web/token"
@@ -63,6 +64,10 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 			allowed = append(allowed, m)
 		}
 	}
+	if len(allowed) == 0 && s.backend == nil {
+		writeError(w, api.Errorf(api.CodeNotFound, "there is no such path here: this agent is no server").WithHint("weir members shows which are"))
+		return
+	}
 	if len(allowed) == 0 {
 		writeError(w, api.Errorf(api.CodeNotFound, "there is no such path").WithHint("/v1/openapi.yaml lists them"))
 		return
@@ -73,6 +78,7 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 
 // serve answers a request of a route.
 func (s *Server) serve(route *route, w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	c := &call{server: s, route: route, w: w, r: r, serial: s.requests.Add(1)}
 	limit := route.limit
 	if limit == 0 {
@@ -91,6 +97,7 @@ func (s *Server) serve(route *route, w http.ResponseWriter, r *http.Request) {
 	renewed := newRenewing(w)
 	c.w = renewed
 	defer renewed.end()
+	defer func() { s.opts.Answered(route.id, renewed.code(), time.Since(began)) }()
 	if r.ContentLength != 0 {
 		r.Body = &renewingBody{r.Body, ctx, renewed.control}
 	}

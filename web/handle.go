@@ -23,7 +23,13 @@ import (
 var document []byte
 
 func (s *Server) health(c *call) (any, error) {
-	h := s.backend.Health()
+	var h api.Health
+	switch {
+	case s.backend != nil:
+		h = s.backend.Health()
+	case s.opts.Observer != nil:
+		h = s.opts.Observer.Health()
+	}
 	if h.Status != "ok" {
 		c.status = http.StatusServiceUnavailable
 	}

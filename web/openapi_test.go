@@ -61,7 +61,11 @@ func TestRoutes(t *testing.T) {
 		if r.role == "" && r.id != "health" && r.id != "openapi" {
 			t.Errorf("%s %s: everybody may", r.method, r.path)
 		}
-		if r.changes() && r.role == "read" || !r.changes() && r.role != "read" && r.role != "" {
+		profiles := strings.HasPrefix(r.path, "/debug/pprof") || strings.HasSuffix(r.path, "/profile") // they show memory
+		if profiles != (!r.changes() && r.role == "admin") {
+			t.Errorf("%s %s: role %s", r.method, r.path, r.role)
+		}
+		if r.changes() && r.role == "read" || !r.changes() && !profiles && r.role != "read" && r.role != "" {
 			t.Errorf("%s %s: role %s", r.method, r.path, r.role)
 		}
 	}
@@ -261,9 +265,12 @@ func (w *writer) operation(r *route) {
 			case r.response != nil:
 				w.line("description: OK")
 				w.content("application/json", r.response)
+			case r.raw == "application/octet-stream":
+				w.line("description: OK")
+				w.line("content: {%s: {schema: {type: string, format: binary}}}", r.raw)
 			default:
 				w.line("description: OK")
-				w.line("content: {application/yaml: {schema: {type: string}}}")
+				w.line("content: {%s: {schema: {type: string}}}", r.raw)
 			}
 		})
 		if r.id == "health" {

@@ -23,8 +23,12 @@ type route struct {
 	stream bool
 	// upload says that the request's body is a program.
 	upload bool
+	// raw says that the response is no JSON: of which kind it is.
+	raw string
 	// local says that every server can answer. Others are for the leader.
 	local bool
+	// every says that agents answer that are no servers, too.
+	every bool
 	// limit is how long it may take; 0 is the usual time.
 	limit  time.Duration
 	handle func(*Server, *call) (any, error)
@@ -51,6 +55,8 @@ var (
 		{"wait", integer, "answer when the index is above this one, or after the time of wait_for"},
 		{"wait_for", text, "how long to wait, such as 10s; 30s if it is not given, at most 60s"},
 	}
+	sampling = []param{{"seconds", integer, "for how long what is sampled is, 1 to 120; 10 if it is not given"}}
+
 	staleRead = param{"stale", boolean, "answer from what this server knows, though it may not lead"}
 )
 
@@ -65,13 +71,16 @@ func with(lists ...[]param) (all []param) {
 const (
 	saveLimit   = 10 * time.Minute
 	uploadLimit = 30 * time.Minute
+	// profileLimit is more than the longest profile takes.
+	profileLimit = 3 * time.Minute
 )
 
 // routes are all there are, in the order in which the document has them.
 var routes = []route{
-	{method: "GET", path: "/v1/health", id: "health", summary: "Whether this server can do its work", local: true,
+	{method: "GET", path: "/v1/health", id: "health", summary: "Whether this server can do its work", local: true, every: true,
 		response: api.Health{}, handle: (*Server).health},
-	{method: "GET", path: "/v1/openapi.yaml", id: "openapi", summary: "This document", local: true, handle: (*Server).openapi},
+	{method: "GET", path: "/v1/openapi.yaml", id: "openapi", summary: "This document", local: true, every: true,
+		raw: "application/yaml", handle: (*Server).openapi},
 	{method: "GET", path: "/v1/leader", id: "leader", summary: "Who leads", role: token.Read, local: true,
 		response: api.LeaderInfo{}, handle: (*Server).leader},
 	{method: "GET", path: "/v1/members", id: "listMembers", summary: "The agents that gossip knows", role: token.Read, local: true,
@@ -100,6 +109,10 @@ var routes = []route{
 			{"tail", integer, "how many lines at most, 0 to 10000; 200 if it is not given"},
 			{"follow", boolean, "go on with lines that come"},
 		}, response: api.LogLine{}, handle: (*Server).logs},
+	{method: "GET", path: "/v1/jobs/{job}/profile", id: "profileJob", summary: "A profile of an executor of a job, for go tool pprof", role: token.Admin,
+		query: with([]param{{"kind", text, "cpu, trace, heap, allocs, goroutine, mutex, block or threadcreate; cpu if it is not given"}}, sampling,
+			[]param{{"alloc", text, "of this executor; of the job's coordinator if it is not given"}}),
+		limit: profileLimit, raw: "application/octet-stream", handle: (*Server).profileJob},
 	{method: "GET", path: "/v1/jobs/{job}/checkpoints", id: "listCheckpoints", summary: "The checkpoints of a job that are kept", role: token.Read,
 		query: paging, response: api.CheckpointList{}, handle: (*Server).checkpoints},
 	{method: "GET", path: "/v1/jobs/{job}/savepoints", id: "listSavepoints", summary: "The savepoints of a job", role: token.Read,
@@ -128,6 +141,14 @@ var routes = []route{
 		response: api.Done{}, handle: actNode(Backend.Drain)},
 	{method: "POST", path: "/v1/nodes/{node}/undrain", id: "undrainNode", summary: "Give work to an agent again", role: token.Admin,
 		response: api.Done{}, handle: actNode(Backend.Undrain)},
+
+	{method: "GET", path: "/metrics", id: "metrics", summary: "What goes on in this agent and its executors, for Prometheus", role: token.Read,
+		local: true, every: true, raw: "text/plain", handle: (*Server).metrics},
+	{method: "GET", path: "/debug/pprof", id: "profiles", summary: "The profiles that can be taken of this agent", role: token.Admin,
+		local: true, every: true, raw: "text/plain", handle: (*Server).profiles},
+	{method: "GET", path: "/debug/pprof/{kind}", id: "profile", summary: "A profile of this agent, for go tool pprof: profile is that of the CPU", role: token.Admin,
+		query: with(sampling, []param{{"debug", integer, "taken and passed over: there is one form"}}), limit: profileLimit,
+		local: true, every: true, raw: "application/octet-stream", handle: (*Server).profile},
 }
 
 func init() {

@@ -43,6 +43,11 @@ type Options struct {
 	MaxConnections int
 	// Timeout is what a request may take that has no time of its own; default 30 s.
 	Timeout time.Duration
+	// Observer shows what goes on in the agent; without one it is not shown.
+	Observer Observer
+	// Answered is told of each request that was answered: of its route, the code, and how
+	// long that took. Default: nobody.
+	Answered func(route string, code int, took time.Duration)
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -63,6 +68,9 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.MaxUploads, 4)
 	setDefault(&o.MaxConnections, 2048)
 	setDefault(&o.Timeout, 30*time.Second)
+	if o.Answered == nil {
+		o.Answered = func(string, int, time.Duration) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -95,7 +103,8 @@ type Server struct {
 	uploads  places
 }
 
-// New makes a server. It starts nothing.
+// New makes a server. It starts nothing. Without a Backend it is that of an agent which is no
+// server: it shows what goes on in itself, and nothing else.
 func New(b Backend, o Options) *Server {
 	o.EnsureDefaults()
 	s := &Server{backend: b, opts: o, mux: http.NewServeMux(), sites: http.NewCrossOriginProtection(),
@@ -103,6 +112,9 @@ func New(b Backend, o Options) *Server {
 		running: make(places, o.MaxRequests), uploads: make(places, o.MaxUploads)}
 	for i := range routes {
 		r := &routes[i]
+		if b == nil && !r.every {
+			continue
+		}
 		s.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.serve(r, w, req) })
 	}
 	return s

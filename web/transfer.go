@@ -16,6 +16,7 @@ const transferTimeout = 30 * time.Second
 type renewing struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	status  int // 0 before the answer
 }
 
 func newRenewing(w http.ResponseWriter) *renewing {
@@ -28,7 +29,16 @@ func (r *renewing) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // WriteHeader begins the answer.
 func (r *renewing) WriteHeader(status int) {
 	r.within(transferTimeout)
+	r.status = status
 	r.ResponseWriter.WriteHeader(status)
+}
+
+// code is what was answered.
+func (r *renewing) code() int {
+	if r.status == 0 {
+		return http.StatusOK // which the library writes where nobody has said another
+	}
+	return r.status
 }
 
 func (r *renewing) Write(p []byte) (int, error) {

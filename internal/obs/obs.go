@@ -8,6 +8,7 @@ package obs
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -39,6 +40,11 @@ type Operator struct {
 	Total atomic.Int64
 	// Retries counts repeated calls to the outside (async calls, brokers).
 	Retries atomic.Int64
+	// StateMemory and StateDisk are what the operator's keyed state took at the last
+	// barrier, in bytes. Asking a store costs more than a count, so that it is done once an
+	// epoch.
+	StateMemory atomic.Int64
+	StateDisk   atomic.Int64
 }
 
 // Registry lists the operators of a process.
@@ -65,6 +71,16 @@ func (r *Registry) Operator(t *Task, id, name, kind string, subtask int) *Operat
 	}
 	r.mu.operators = append(r.mu.operators, o)
 	return o
+}
+
+// Newest returns the instances of the newest attempt, which is least or a later one, oldest
+// first: what an earlier attempt has left counts for nothing any more.
+func (r *Registry) Newest(least uint64) ([]*Operator, uint64) {
+	all := r.Operators()
+	for _, o := range all {
+		least = max(least, o.Task.Attempt)
+	}
+	return slices.DeleteFunc(all, func(o *Operator) bool { return o.Task.Attempt != least }), least
 }
 
 // Operators returns the registered instances, oldest first.

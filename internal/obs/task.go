@@ -18,7 +18,19 @@ type Task struct {
 		since time.Time
 		doing doing
 		spent [kinds]time.Duration // before since
+		// inputs are told until the task ends.
+		inputs []Input
 	}
+}
+
+// Input is one exchange that ends at a task.
+type Input struct {
+	// Edge names the exchange, Operator and Name the consumer.
+	Edge, Operator, Name string
+	// Credit is how many bytes may wait in it, of all producers.
+	Credit int64
+	// Queued reads how many do. It may be called from any goroutine.
+	Queued func() int
 }
 
 // doing is what a task does with its time.
@@ -75,7 +87,21 @@ func (t *Task) End(now time.Time) {
 	t.turn(now, working)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.mu.running = false
+	t.mu.running, t.mu.inputs = false, nil
+}
+
+// Takes says what exchanges end at the task. It is called before Begin.
+func (t *Task) Takes(inputs []Input) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.inputs = inputs
+}
+
+// Inputs are the exchanges that end at the task; none when it has ended.
+func (t *Task) Inputs() []Input {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.inputs
 }
 
 func (t *Task) turn(now time.Time, d doing) {

@@ -23,8 +23,10 @@ type Config struct {
 	Chain          *graph.Chain
 	MaxParallelism int
 	BatchSize      int
-	Inputs         []Input
-	Outputs        []Output
+	// Credit is the bytes that each partition of Inputs may hold, for those who watch.
+	Credit  int
+	Inputs  []Input
+	Outputs []Output
 	// State opens the task's keyed state, restored. Run calls it, on the task's
 	// goroutine, so that the tasks of a job restore side by side, and closes the store.
 	State    func(context.Context) (state.Store, error)

@@ -28,6 +28,7 @@ func (t *Task) epoch(b flow.Barrier, f *flight) error {
 		}
 	}
 	prepared := t.prepared.For(b.Epoch)
+	t.sampleState()
 	if err := t.broadcast(flow.BarrierControl(b)); err != nil {
 		if s != nil {
 			s.drop(err)

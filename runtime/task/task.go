@@ -225,6 +225,8 @@ func (t *Task) Run() (err error) {
 		return t.openReplays()
 	})
 	if err == nil {
+		t.times.Takes(t.inputs())
+		t.sampleState()
 		t.cfg.Listener.Running()
 		t.times.Begin(time.Now())
 		err = t.guard(t.loop)

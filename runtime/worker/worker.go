@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -130,7 +131,9 @@ func (w *Worker) Deploy(m *api.Deploy) error {
 
 func (w *Worker) run(attempt flow.Attempt, t *task.Task) {
 	defer w.done.Done()
-	err := t.Run()
+	var err error
+	// Profiles tell tasks apart by these; goroutines that the task starts have them too.
+	pprof.Do(w.ctx, t.Labels(), func(context.Context) { err = t.Run() })
 	w.mu.Lock()
 	w.mu.living--
 	var over remote

@@ -7,9 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/internal/obs/metrics"
 )
 
 // askable is what an executor can be asked of its job. Its methods but report are called by
@@ -21,10 +24,11 @@ type askable struct {
 	coordinator bool
 	report      atomic.Pointer[api.JobReport]
 	figures     figures
+	metrics     prometheus.Gatherer
 }
 
 func newAskable(job string, plan *graph.Plan, r *obs.Registry, coordinator bool) *askable {
-	return &askable{job: job, plan: plan, coordinator: coordinator, figures: figures{registry: r}}
+	return &askable{job: job, plan: plan, coordinator: coordinator, figures: figures{registry: r}, metrics: prometheus.Gatherers{}}
 }
 
 // answer is the answer to a question, as JSON.
@@ -37,9 +41,11 @@ func (a *askable) answer(ask string, now time.Time) (string, error) {
 		return "", errNotCoordinator
 	case ask == api.AskStats:
 		v = a.stats(now)
+	case ask == api.AskMetrics:
+		return metrics.Pack(a.metrics)
 	default:
-		return "", fmt.Errorf("this program does not know what %.32q asks for: it is of an older release, or the question is wrong; it knows %s and %s",
-			ask, api.AskGraph, api.AskStats)
+		return "", fmt.Errorf("this program does not know what %.32q asks for: it is of an older release, or the question is wrong; it knows %s, %s, %s and %q",
+			ask, api.AskGraph, api.AskStats, api.AskMetrics, api.AskProfile("KIND", time.Second))
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -115,15 +121,9 @@ const shortest = time.Second / 2
 
 // take reads all counters of the newest attempt, which is least or a later one, by operator.
 func (f *figures) take(now time.Time, least uint64) (map[string]*api.OperatorStats, uint64) {
-	all := f.registry.Operators()
-	for _, o := range all {
-		least = max(least, o.Task.Attempt)
-	}
+	all, least := f.registry.Newest(least) // others' subtasks run elsewhere, or nowhere, now
 	of, is := map[string]*api.OperatorStats{}, map[*obs.Operator]figure{}
 	for _, o := range all {
-		if o.Task.Attempt != least {
-			continue // its subtask runs elsewhere, or nowhere, now
-		}
 		n := figure{in: o.RecordsIn.Load(), out: o.RecordsOut.Load(), times: o.Task.Times(now)}
 		is[o] = n
 		s := of[o.ID]
@@ -134,6 +134,7 @@ func (f *figures) take(now time.Time, least uint64) (map[string]*api.OperatorSta
 		s.Parallelism++
 		s.RecordsIn += n.in
 		s.RecordsOut += n.out
+		s.StateBytes += o.StateMemory.Load() + o.StateDisk.Load()
 		was := f.was[o]
 		if spent := n.times.Sub(was.times); spent.All() > 0 {
 			t := spent.All().Seconds()

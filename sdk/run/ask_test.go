@@ -132,7 +132,7 @@ func TestAskTooMuch(t *testing.T) {
 		plan.Chains = append(plan.Chains, graph.Chain{Operators: []*graph.Operator{{ID: "o", Name: strings.Repeat("n", 300)}}})
 	}
 	x := &execution{events: newAgentEvents(out), asked: newAskable("j", plan, &obs.Registry{}, true)}
-	x.ask(api.ExecutorCommand{Request: 7, Ask: api.AskGraph})
+	x.ask(t.Context(), api.ExecutorCommand{Request: 7, Ask: api.AskGraph})
 	x.events.close()
 	if got := out.String(); !strings.HasPrefix(got, `{"request":7,"error":"the answer to graph is too long: `) || len(got) > 200 {
 		t.Errorf("%.300s", got)

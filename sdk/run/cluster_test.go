@@ -76,6 +76,7 @@ func (ps *processes) trust() {
 // process is an executor's.
 type process struct {
 	t      *testing.T
+	dir    string
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	events chan api.ExecutorEvent
@@ -134,7 +135,7 @@ func (ps *processes) start(alloc string, term uint64, at string, args ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(os.Args[0]), events: make(chan api.ExecutorEvent, 1000), ended: make(chan struct{})}
+	p := &process{t: t, dir: dir, cmd: exec.Command(os.Args[0]), events: make(chan api.ExecutorEvent, 1000), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), api.ExecutorEnv+"="+api.ExecutorProtocol)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	r, w, err := os.Pipe()

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/node"
 	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/internal/obs/metrics"
 )
 
 // errToldToEnd ends an executor by a signal.
@@ -91,6 +94,9 @@ type execution struct {
 	in     *agentInput
 	events *agentEvents
 	asked  *askable
+
+	side      sync.WaitGroup // of profiles
+	profiling atomic.Bool
 }
 
 // options are those of the command line with what the cluster has decided.
@@ -116,7 +122,10 @@ func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error 
 	registry := &obs.Registry{}
 	n, restore := o.node(x.cfg.Job.Name, watch{registry: registry})
 	defer restore()
+	n.Metrics = node.Metrics(registry)
 	x.asked = newAskable(x.cfg.Job.Name, plan, registry, alloc.Coordinator)
+	x.asked.metrics = metrics.Of(n.Metrics)
+	defer x.side.Wait()
 	member := node.Member{
 		Hello: api.Hello{Job: x.cfg.Job.Name, Alloc: alloc.ID, Node: x.cfg.Node.ID, Term: alloc.Term, Slots: alloc.Slots, Zone: x.cfg.Node.Zone},
 		Dir:   x.cfg.Dir, Listen: x.cfg.Listen,
@@ -176,7 +185,7 @@ func (x *execution) listen(ctx context.Context, cancel context.CancelCauseFunc, 
 		}
 		switch {
 		case c.Ask != "":
-			x.ask(c)
+			x.ask(ctx, c)
 		case c.Wish != "":
 			x.answer(c.Request, "", errNotCoordinator)
 		}
@@ -188,8 +197,12 @@ var errNotCoordinator = errors.New("this executor is not the job's coordinator")
 
 // ask answers a question. It may be asked again: where the agent does not read it is
 // passed over.
-func (x *execution) ask(c api.ExecutorCommand) {
+func (x *execution) ask(ctx context.Context, c api.ExecutorCommand) {
 	if x.events.full() {
+		return
+	}
+	if kind, over, ok := api.AsksProfile(c.Ask); ok {
+		x.profile(ctx, c.Request, kind, over)
 		return
 	}
 	text, err := x.asked.answer(c.Ask, time.Now())

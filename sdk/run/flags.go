@@ -99,6 +99,7 @@ func (f *Flags) settings() []*setting {
 		{name: "align-timeout", usage: "let an epoch overtake records under way after `DURATION`", def: "never", set: duration(&f.Options.AlignTimeout)},
 		{name: "audit", usage: "when records are lost or doubled on the way `DO`: stop, warn, off; hashes is stop, and compares contents too",
 			def: "stop", set: oneOf(&f.Options.Audit, AuditStop, AuditHashes, AuditWarn, AuditOff)},
+		{name: "metrics", usage: "show the job's figures to Prometheus at `HOST:PORT`, path /metrics", def: "nowhere", set: text(&f.Options.Metrics)},
 		{name: "o", usage: "`FORMAT` text: progress and a summary for people; json: no progress, and a report on the standard output at the end",
 			def: "text", set: f.setFormat},
 		{name: "quiet", usage: "show errors only", toggle: true, set: truth(&f.Quiet)},

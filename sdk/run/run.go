@@ -60,6 +60,9 @@ type Options struct {
 	AlignTimeout time.Duration
 	// Control, where set, steers the job while it runs.
 	Control *Control
+	// Metrics is host:port at which the job's figures are shown to Prometheus, at /metrics.
+	// Default: nowhere.
+	Metrics string
 	// OnEpoch, where set, is called for each epoch that was committed, on a goroutine of
 	// the engine: it must return soon.
 	OnEpoch func(EpochStats)
@@ -161,8 +164,19 @@ func newJob(name string) flow.JobID {
 
 func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, w watch) error {
 	o.EnsureDefaults()
+	if w.registry == nil {
+		w.registry = &obs.Registry{}
+	}
 	n, restore := o.node(p.Name(), w)
 	defer restore()
+	if o.Metrics != "" {
+		n.Metrics = node.Metrics(w.registry)
+		hide, err := showMetrics(o.Metrics, string(n.Job), n.Metrics)
+		if err != nil {
+			return err
+		}
+		defer hide()
+	}
 	e, err := node.NewEmbedded(plan, n)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (s *steered) listen() {
 		}
 		switch {
 		case c.Ask != "":
-			s.x.ask(c)
+			s.x.ask(s.ctx, c)
 		case c.Wish != "":
 			s.wish(c)
 		}

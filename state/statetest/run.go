@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("maps", func(t *testing.T) { testMaps(t, open) })
 	t.Run("timers", func(t *testing.T) { testTimers(t, open) })
 	t.Run("handles", func(t *testing.T) { testHandles(t, open) })
+	t.Run("sizes", func(t *testing.T) { testSizes(t, open) })
 	t.Run("many", func(t *testing.T) { testMany(t, open) })
 	t.Run("refused", func(t *testing.T) { testRefused(t, open) })
 	t.Run("evolution", func(t *testing.T) { testEvolution(t, open) })

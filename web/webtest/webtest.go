@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/weirflow/weir/api"
@@ -206,6 +207,14 @@ func (c *Cluster) Events(_ context.Context, name string, p web.Page) (api.JobEve
 		}
 		return l
 	})
+}
+
+// Profile is no profile, but the kind and the time that were asked for.
+func (c *Cluster) Profile(_ context.Context, name string, q web.ProfileQuery) (io.ReadCloser, error) {
+	if _, err := ask(c, name, func(j *Job) Job { return *j }); err != nil {
+		return nil, err
+	}
+	return io.NopCloser(strings.NewReader(q.Kind + " over " + q.Over.String() + " of " + string(q.Alloc))), nil
 }
 
 // Logs gives the lines, and with Follow those that come until the job has ended.

@@ -62,8 +62,9 @@ type Agent struct {
 	link      *link
 	rpc       *rpc.NodeServer
 	listener  net.Listener
-	http      net.Listener // nil: no server
+	http      net.Listener // nil: an agent that is no server found its address taken
 	asked     asked
+	scrapes   *scrapes
 
 	side  sync.WaitGroup
 	ended []func() error // what Close does, the last first
@@ -75,6 +76,7 @@ func Open(o Options) (_ *Agent, err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{o: o, log: o.Log}
+	a.scrapes = newScrapes(a)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -206,8 +208,11 @@ func (a *Agent) openExecutors() (err error) {
 		Sources:   a.sources,
 		Start:     a.o.Host.Start,
 		Configure: a.configure,
-		Report:    func(api.AllocStatus) { a.link.news() },
-		Answer:    a.answer,
+		Report: func(x api.AllocStatus) {
+			a.scrapes.told(x)
+			a.link.news()
+		},
+		Answer: a.answer,
 	})
 	if err != nil {
 		return err
@@ -337,7 +342,7 @@ func (a *Agent) openLink() (err error) {
 	a.link, err = newLink(linkOptions{Node: a.node, Life: a.life, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Dial: a.o.Host.Dial, Log: a.log,
 		Clock:  a.o.Host.Clock,
 		Lease:  lease.Options{Every: time.Duration(a.o.Config.Heartbeat)},
-		Wanted: a.wanted})
+		Wanted: a.wanted, Reported: a.scrapes.reported})
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,19 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/api/rpc"
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/checkpoint/store"
 	"github.com/weirflow/weir/cluster/registry"
@@ -126,6 +129,42 @@ func (b *backend) Stats(ctx context.Context, name string) (api.JobStats, error) 
 	j := v.Job(name)
 	s.Job, s.Time, s.Attempt, s.Epoch = name, time.Now().UnixMicro(), j.Report.Attempt, j.Report.Epoch
 	return s, nil
+}
+
+// Profile has an executor take a profile, where it is.
+func (b *backend) Profile(ctx context.Context, name string, q web.ProfileQuery) (io.ReadCloser, error) {
+	v := b.view()
+	all, err := live(v, name)
+	if err != nil {
+		return nil, err
+	}
+	of := all[0]
+	if q.Alloc != "" {
+		i := slices.IndexFunc(all, func(a *registry.Alloc) bool { return a.Alloc.ID == q.Alloc })
+		if i < 0 {
+			return nil, api.Errorf(api.CodeNotFound, "job %q has no executor %q that runs", name, q.Alloc).WithHint("weir job status %s lists them", name)
+		}
+		of = all[i]
+	}
+	r, err := b.a.openAt(ctx, v, of, &rpc.Read{Ask: api.AskProfile(q.Kind, q.Over), Of: of.Alloc.ID})
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	// What an agent has to say against it comes with the first bytes.
+	first := make([]byte, 1)
+	switch _, err := io.ReadFull(r, first); {
+	case errors.Is(err, io.EOF):
+		return r, nil
+	case err != nil:
+		return nil, unreachable(errors.Join(err, r.Close()))
+	}
+	return &peeked{io.MultiReader(bytes.NewReader(first), r), r}, nil
+}
+
+// peeked is a reader of which something was read already.
+type peeked struct {
+	io.Reader
+	io.Closer
 }
 
 // unreachable is the error of an agent or executor that could not be asked.

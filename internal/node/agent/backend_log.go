@@ -170,8 +170,8 @@ type asked struct {
 
 const own = 1 << 63
 
-// ask asks an executor of this agent.
-func (a *Agent) ask(ctx context.Context, id api.AllocID, what string) (string, error) {
+// ask asks an executor of this agent. It returns the number of the question with the answer.
+func (a *Agent) ask(ctx context.Context, id api.AllocID, what string, within time.Duration) (uint64, string, error) {
 	c := make(chan api.Answer, 1)
 	a.asked.mu.Lock()
 	a.asked.last++
@@ -187,18 +187,18 @@ func (a *Agent) ask(ctx context.Context, id api.AllocID, what string) (string, e
 		a.asked.mu.Unlock()
 	}()
 	a.executors.Ask(api.Request{ID: number, Alloc: id, Ask: what})
-	timer := time.NewTimer(askTimeout)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case x := <-c:
 		if x.Error != "" {
-			return "", errors.New(x.Error)
+			return number, "", errors.New(x.Error)
 		}
-		return x.Answer, nil
+		return number, x.Answer, nil
 	case <-timer.C:
-		return "", errors.New("the executor does not answer")
+		return number, "", errors.New("the executor does not answer")
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return number, "", context.Cause(ctx)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/weirflow/weir/cluster/certs"
@@ -14,16 +15,18 @@ import (
 	"github.com/weirflow/weir/web/token"
 )
 
-// openHTTP listens for users, on a server.
+// openHTTP listens for users, and for who watches the agent. Only a server has users: another
+// agent whose address is taken, by a server on the same host say, does its work without.
 func (a *Agent) openHTTP() error {
 	c := &a.o.Config
-	if !c.Server.Enabled {
-		return nil
-	}
 	if err := web.Exposure(web.Listen{Address: c.Listen.HTTP, TLS: a.id != nil, Tokens: c.TokenFile != ""}); err != nil {
 		return fmt.Errorf("listen.http: %w", err)
 	}
 	l, err := a.o.Host.At(c.Listen.HTTP)
+	if errors.Is(err, syscall.EADDRINUSE) && !c.Server.Enabled {
+		a.log.Warn("nobody can look at this agent: give it an address of its own for /metrics", "key", "listen.http", "err", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("listen.http: %w", err)
 	}
@@ -46,6 +49,7 @@ func (a *Agent) openHTTP() error {
 func (a *Agent) serveHTTP(ctx context.Context) error {
 	c := &a.o.Config
 	o := web.Options{TLS: a.serverTLS(certs.Client, certs.Server, certs.Agent), Log: a.log, Audit: a.o.Audit,
+		Observer: observer{a}, Answered: a.scrapes.answered,
 		MaxArtifact: int64(c.Limits.Artifact), Rate: float64(c.Limits.RequestsPerSecond)}
 	if c.TokenFile != "" {
 		set, err := token.Open(c.TokenFile, nil, func(err error) {
@@ -60,6 +64,9 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 	}
 	if t := a.clientTLS(certs.Server); t != nil {
 		o.Forward = &http.Transport{TLSClientConfig: t, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute}
+	}
+	if a.raft == nil {
+		return web.New(nil, o).Serve(ctx, a.http)
 	}
 	return web.New(&backend{a}, o).Serve(ctx, a.http)
 }

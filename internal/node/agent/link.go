@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirflow/weir/api"
@@ -38,6 +39,8 @@ type linkOptions struct {
 	Log  *slog.Logger
 	// Wanted is told of the orders that are obeyed.
 	Wanted func(*api.Orders)
+	// Reported is told of each report how long it took. Default: nobody.
+	Reported func(took time.Duration, err error)
 	// Clock never goes back. Default: lease.Clock.
 	Clock func() time.Duration
 }
@@ -51,6 +54,7 @@ type link struct {
 	left  chan struct{} // closed when the leader has heard that this agent leaves
 	once  sync.Once
 	side  sync.WaitGroup
+	held  atomic.Bool // that there is a lease, for who watches
 
 	mu struct {
 		sync.Mutex
@@ -88,6 +92,9 @@ func newLink(o linkOptions) (*link, error) {
 	if o.Clock == nil {
 		o.Clock = lease.Clock
 	}
+	if o.Reported == nil {
+		o.Reported = func(time.Duration, error) {}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +104,9 @@ func newLink(o linkOptions) (*link, error) {
 	}
 	return &link{opt: o, kick: make(chan struct{}, 1), left: make(chan struct{}), heard: make(chan answer, outstanding), lease: held}, nil
 }
+
+// holds reports whether there is a lease.
+func (l *link) holds() bool { return l.held.Load() }
 
 // news has a report sent soon: something has changed.
 func (l *link) news() {
@@ -142,6 +152,7 @@ func (l *link) run(ctx context.Context) {
 		if act.Stop {
 			l.kill(calls, act.Reason)
 		}
+		l.held.Store(l.lease.State(l.opt.Clock()) == lease.Held)
 		if act.Report || news {
 			l.report(calls)
 		}
@@ -203,7 +214,9 @@ func (l *link) report(ctx context.Context) {
 		// The next report goes out meanwhile; one that takes longer gives no lease.
 		ctx, cancel := context.WithTimeout(ctx, l.opt.Lease.Every+2*l.opt.Lease.Margin)
 		defer cancel()
+		sent := time.Now()
 		o, err := client.Report(ctx, r)
+		l.opt.Reported(time.Since(sent), err)
 		l.heard <- answer{r.Seq, answers, leaving, o, from, err}
 	})
 }

@@ -189,8 +189,11 @@ func (a *Agent) servers() (all []string) {
 
 // read opens what another agent asks for.
 func (a *Agent) read(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
+	if kind, over, ok := api.AsksProfile(q.Ask); ok {
+		return a.profileOf(ctx, q.Of, kind, over)
+	}
 	if q.Ask != "" {
-		text, err := a.ask(ctx, q.Of, q.Ask)
+		_, text, err := a.ask(ctx, q.Of, q.Ask, askTimeout)
 		return io.NopCloser(strings.NewReader(text)), err
 	}
 	if q.Program == "" {

@@ -54,9 +54,14 @@ func program() int {
 			return 4
 		}
 		if cmd.Ask != "" {
+			if kind, _, _ := strings.Cut(cmd.Ask, " "); kind == "profile" || kind == api.AskMetrics {
+				_ = out.Encode(answers(&c, &cmd))
+				continue
+			}
 			ev := answerOf(&c, cmd.Ask)
 			ev.Request = cmd.Request
 			_ = out.Encode(ev)
+			continue
 		}
 		switch cmd.Wish {
 		case api.WishCancel:

@@ -143,9 +143,7 @@ func (e *Endpoint) serve(c net.Conn, full bool) error {
 	raw := c
 	stop := context.AfterFunc(e.ctx, func() { _ = raw.Close() })
 	defer stop()
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetKeepAliveConfig(keepAlive) // a connection without it works too
-	}
+	watch(c)
 	if e.opt.ServerTLS != nil {
 		s := tls.Server(c, e.opt.ServerTLS)
 		ctx, cancel := context.WithTimeout(e.ctx, e.opt.HandshakeTimeout)

@@ -114,6 +114,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, *frames, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	watch(c)
 	raw := c
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
@@ -143,8 +144,27 @@ func (l *link) dial(ctx context.Context) (net.Conn, *frames, error) {
 	return c, f, nil
 }
 
-// keepAlive finds out that a host is gone without a word within some seconds.
+// keepAlive finds out that a host is gone without a word within some seconds, where nothing
+// is under way to it.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// patience is how long a host may be silent.
+func patience() time.Duration {
+	return keepAlive.Idle + time.Duration(keepAlive.Count)*keepAlive.Interval
+}
+
+// watch has the system end a connection whose other side is gone. One that it cannot watch works
+// too.
+func watch(c net.Conn) {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = t.SetKeepAliveConfig(keepAlive)
+	if raw, err := t.SyscallConn(); err == nil {
+		_ = unanswered(raw)
+	}
+}
 
 // fail ends all senders.
 func (l *link) fail(err error) {

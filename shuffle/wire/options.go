@@ -52,7 +52,7 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			d := net.Dialer{KeepAliveConfig: keepAlive}
+			var d net.Dialer // watch sees to the rest
 			return d.DialContext(ctx, "tcp", addr)
 		}
 	}

@@ -17,18 +17,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// topics are those of one job on the broker at WEIR_KAFKA.
+// topics are those of one job.
 type topics struct {
 	brokers, in, out string
 	client           *kgo.Client
 }
 
-func makeTopics(t *testing.T) *topics {
+func makeTopics(t *testing.T, brokers string) *topics {
 	t.Helper()
-	brokers := os.Getenv("WEIR_KAFKA")
-	if brokers == "" {
-		t.Skip("WEIR_KAFKA is not set; start a broker by scripts/kafka/broker and set it to the address")
-	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +102,10 @@ func (k *topics) committed(t *testing.T) results {
 
 // TestRealKills kills a job from Kafka to Kafka, and to files beside it.
 func TestRealKills(t *testing.T) {
+	brokers := os.Getenv("WEIR_KAFKA")
+	if brokers == "" {
+		t.Skip("WEIR_KAFKA is not set; start a broker by scripts/kafka/broker and set it to the address")
+	}
 	job, weir := program(t, "internal/testkit/chaos/job"), program(t, "cmd/weir")
 	seeds := uint64(1)
 	if whole() {
@@ -113,7 +113,7 @@ func TestRealKills(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			k, s := makeTopics(t), drawSchedule(seed)
+			k, s := makeTopics(t, brokers), drawSchedule(seed)
 			s.Parts = []string{"keyed", "timers"}
 			s.Slow, s.Pace = 0, 2*time.Second*64/time.Duration(s.Events)
 			all := makeEvents(rand.New(rand.NewPCG(seed, 1)), s.Events, s.Keys)

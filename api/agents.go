@@ -16,9 +16,8 @@ type Report struct {
 	Seq uint64
 	// Life counts the agent's starts, which Seq begins anew with. What it ran in an earlier one
 	// is gone. 0: it does not count them.
-	Life     uint64
-	Node     Node
-	Draining bool
+	Life uint64
+	Node Node
 	// Leaving says that the agent ends on purpose, after this.
 	Leaving bool
 	// Allocs are all executors that it has, and those that have ended of which the leader has
@@ -45,9 +44,7 @@ type Orders struct {
 	Index  uint64
 	Allocs []Assignment
 	// Known are ended allocations that need not be reported any more.
-	Known []AllocID
-	// Drain is what is wanted of the agent.
-	Drain    bool
+	Known    []AllocID
 	Requests []Request
 	// Sum tells these orders from others: of all but Seq, Leader and Lease.
 	Sum uint64
@@ -56,7 +53,8 @@ type Orders struct {
 // Assignment is an allocation with what its executor needs to know.
 type Assignment struct {
 	Alloc Alloc
-	Job   JobSpec
+	// Job is as it was submitted, but for its parallelism, which is the one wanted now.
+	Job JobSpec
 	// Coordinator is where the job's coordinator is dialled, empty where nobody knows
 	// yet; Term is the coordinator's.
 	Coordinator string

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/weirflow/weir/api"
@@ -43,6 +45,13 @@ type Node interface {
 	Report(context.Context, *api.Report) (*api.Orders, error)
 	// Open gives what was asked for. The context is its reader's.
 	Open(context.Context, *Read) (io.ReadCloser, error)
+}
+
+// Loser is a Node that wants to know when the connection ends over which an agent has
+// reported: its process may have ended, or it dials again.
+type Loser interface {
+	// Lost must not block.
+	Lost(api.NodeID)
 }
 
 const (
@@ -74,7 +83,7 @@ func NewNodeServer(n Node, conf *tls.Config, opt Options) *NodeServer {
 		grpc.MaxConcurrentStreams(64), grpc.MaxHeaderListSize(16<<10), grpc.ConnectionTimeout(opt.Patience),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: max(time.Second, opt.Ping), Timeout: opt.Patience}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second / 2, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(true),
+		grpc.WaitForHandlers(true), grpc.StatsHandler(&connections{node: n}),
 	)
 	s.grpc.RegisterService(&grpc.ServiceDesc{
 		ServiceName: nodeService, HandlerType: (*any)(nil),
@@ -105,6 +114,9 @@ func (s *NodeServer) report(_ any, ctx context.Context, decode func(any) error, 
 	if err := unpack(b, r); err != nil {
 		return nil, status.Error(codes.InvalidArgument, "a report: "+cut(err.Error()))
 	}
+	if c, ok := ctx.Value(connection{}).(*agentConn); ok {
+		c.of.Store(&r.Node.ID)
+	}
 	o, err := s.node.Report(ctx, r)
 	if err != nil {
 		return nil, status.Error(codes.FailedPrecondition, cut(err.Error()))
@@ -112,6 +124,35 @@ func (s *NodeServer) report(_ any, ctx context.Context, decode func(any) error, 
 	out, err := msgpack.Marshal(o)
 	return &out, err
 }
+
+// connections tells a node which agents' connections have ended.
+type connections struct{ node Node }
+
+// connection is the key of a connection's agentConn in the contexts of its calls.
+type connection struct{}
+
+// agentConn is a connection, with the agent that has reported over it.
+type agentConn struct{ of atomic.Pointer[api.NodeID] }
+
+func (*connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	return context.WithValue(ctx, connection{}, &agentConn{})
+}
+
+func (h *connections) HandleConn(ctx context.Context, s stats.ConnStats) {
+	if _, ended := s.(*stats.ConnEnd); !ended {
+		return
+	}
+	c, ok := ctx.Value(connection{}).(*agentConn)
+	if !ok {
+		return
+	}
+	if l, ok := h.node.(Loser); ok && c.of.Load() != nil {
+		l.Lost(*c.of.Load())
+	}
+}
+
+func (*connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+func (*connections) HandleRPC(context.Context, stats.RPCStats)                       {}
 
 func (s *NodeServer) read(stream grpc.ServerStream) error {
 	var b []byte

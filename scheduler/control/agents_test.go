@@ -119,8 +119,8 @@ func (w *world) coordinators() {
 		}
 		// It starts with all that is wanted, and goes on with what it has where more is wanted.
 		status := api.JobStarting
-		if has := slots[fmt.Sprint(p.alloc.Job, p.alloc.Version)]; has >= j.wanted() || p.ran > 0 && has >= p.ran {
-			status, p.ran = api.JobRunning, min(has, j.wanted())
+		if has := slots[fmt.Sprint(p.alloc.Job, p.alloc.Version)]; has >= j.asked() || p.ran > 0 && has >= p.ran {
+			status, p.ran = api.JobRunning, min(has, j.asked())
 		} else if p.ran > 0 {
 			p.ran = 0
 			p.attempt++

@@ -30,9 +30,8 @@ type Node struct {
 	Heard int64
 	// Dead says that it is known to have no process: its lease need not be waited for.
 	Dead bool
-	// AsksDrain and Leaves are what its last report wants: to be emptied, and to be gone. Who
-	// leaves has ended its executors.
-	AsksDrain, Leaves bool
+	// Leaves is whether its last report says that it goes. Who leaves has ended its executors.
+	Leaves bool
 	// DrainBy is when executors are ended though there is no other place for them. Default
 	// 0: never.
 	DrainBy int64
@@ -54,11 +53,22 @@ type Job struct {
 	Since  int64 // when it came to its status
 	// Term is that of its newest coordinator.
 	Term uint64
+
+	led bool // there is a coordinator that runs
 }
 
-// wanted is how many slots the job is to have.
-func (j *Job) wanted() int {
+// asked is how many slots its coordinator is to come to.
+func (j *Job) asked() int {
 	return max(1, cmp.Or(max(0, j.Slots), max(0, j.Wants), j.Spec.Parallelism))
+}
+
+// wanted is how many slots the job is to have now. A coordinator that runs with more than it is to
+// come to keeps those until it does with less: executors that end before cost a restart.
+func (j *Job) wanted() int {
+	if j.led {
+		return max(j.asked(), j.Wants)
+	}
+	return j.asked()
 }
 
 // Alloc is an executor.

@@ -7,8 +7,8 @@ import (
 
 // Heard is what the leader knows of an agent and no registry does.
 type Heard struct {
-	At                      int64
-	Dead, AsksDrain, Leaves bool
+	At           int64
+	Dead, Leaves bool
 }
 
 // From is the cluster as a registry has it. A node that heard does not name was not heard of: who
@@ -18,7 +18,7 @@ func From(v *registry.View, heard map[api.NodeID]Heard, now int64, version strin
 	for _, n := range v.Nodes() {
 		h := heard[n.Info.ID]
 		c.Nodes = append(c.Nodes, &Node{
-			Node: n.Info, Status: n.Status, Heard: h.At, Dead: h.Dead, AsksDrain: h.AsksDrain, Leaves: h.Leaves,
+			Node: n.Info, Status: n.Status, Heard: h.At, Dead: h.Dead, Leaves: h.Leaves,
 		})
 	}
 	for _, j := range v.Jobs() {

@@ -42,6 +42,8 @@ func Decide(c *Cluster, o Options) Decision {
 	r.leases()
 	r.count()
 	for _, j := range c.Jobs {
+		co := coordinator(j, r.here(j))
+		j.led = co != nil && co.Status.State == api.AllocRunning
 		if !j.Status.Ended() {
 			r.lookAtMoves(j)
 			if j.Status == api.JobPending {
@@ -115,9 +117,6 @@ func (r *round) leases() {
 			continue
 		}
 		r.next(min(n.Heard, r.c.Now) + r.o.Lease.Microseconds() + 1)
-		if n.AsksDrain && n.Status == api.NodeReady {
-			r.node(n, api.NodeDraining, "it has asked for it")
-		}
 		if n.Status == api.NodeDraining && running[n.ID] == 0 {
 			r.node(n, api.NodeDrained, "")
 		}

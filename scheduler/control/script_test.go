@@ -18,7 +18,7 @@ import (
 //
 //	at 5s                     the clock; nodes that are not silent are heard of then
 //	node ID SLOTS [zone=Z] [version=V]   it registers, for the first time or again
-//	silent NODE.., dead NODE, leaves NODE, asks-drain NODE, drain NODE [by=10s], ready NODE
+//	silent NODE.., dead NODE, leaves NODE, drain NODE [by=10s], ready NODE
 //	job NAME SLOTS [per=N] [spread=P] [zone=Z]   submitted, or a new version
 //	wish NAME WISH, scale NAME SLOTS
 //	up ALLOC..                the executors run
@@ -129,7 +129,7 @@ func (s *script) line(f []string) error {
 		return err
 	case "node":
 		return s.node(args)
-	case "silent", "dead", "leaves", "asks-drain", "drain", "ready":
+	case "silent", "dead", "leaves", "drain", "ready":
 		return s.nodeSays(cmd, args)
 	case "job":
 		return s.job(args)
@@ -178,8 +178,6 @@ func (s *script) nodeSays(cmd string, args []string) error {
 			n.Dead = true
 		case "leaves":
 			n.Leaves = true
-		case "asks-drain":
-			n.AsksDrain = true
 		case "ready":
 			n.Status = api.NodeReady
 		case "drain":
@@ -246,8 +244,11 @@ func (s *script) jobSays(cmd string, args []string) error {
 		j.Wants = 0
 		for _, a := range s.c.Allocs {
 			if a.Job == j.Spec.Name && a.live() && !a.Stop && j.Status == api.JobRunning {
-				j.Wants += a.Slots // it runs with what is there
+				j.Wants += a.Slots
 			}
+		}
+		if j.Slots > 0 { // it runs with what is there, and comes to do with less
+			j.Wants = min(j.Wants, j.Slots)
 		}
 	}
 	return err

@@ -113,6 +113,7 @@ type rigAgent struct {
 	cancel context.CancelFunc
 	over   chan struct{}
 	way    *way
+	port   net.Listener // where it would be dialled
 }
 
 func newRig(t *testing.T) *rig {
@@ -168,7 +169,10 @@ func (g *rig) start(id api.NodeID) *rigAgent {
 	g.t.Helper()
 	a := &rigAgent{runs: newFake(), over: make(chan struct{}), way: newWay(g.t, g.addr)}
 	var err error
-	a.link, err = newLink(linkOptions{Node: api.Node{ID: id, Name: string(id), Slots: 2, Version: "0.1.0"}, Runs: a.runs,
+	if a.port, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		g.t.Fatal(err)
+	}
+	a.link, err = newLink(linkOptions{Node: api.Node{ID: id, Name: string(id), Slots: 2, Version: "0.1.0", RPC: a.port.Addr().String()}, Runs: a.runs,
 		Lease:   lease.Options{Every: 50 * time.Millisecond, Margin: 200 * time.Millisecond},
 		Servers: func() []string { return []string{a.way.l.Addr().String()} }})
 	if err != nil {
@@ -189,6 +193,7 @@ func (g *rig) stop(id api.NodeID) {
 	<-a.over
 	a.way.cut()
 	a.way.side.Wait()
+	_ = a.port.Close()
 }
 
 // way is an agent's way to the server, which can be cut.
@@ -326,6 +331,9 @@ func TestOrders(t *testing.T) {
 	v = g.until("the job has another coordinator", func(v *registry.View) bool {
 		return v.Node(on).Status == api.NodeLost && v.Job("clicks").Term > j.Term && running(v, "clicks")
 	})
+	if r := v.Node(on).Reason; !strings.Contains(r, "nothing was heard") {
+		t.Errorf("an agent that lives and is cut off is lost because %q", r)
+	}
 	if c := coordinatorOf(v, v.Job("clicks")); c == first || c == "" {
 		t.Errorf("the coordinator is dialled at %q, and was at %q", c, first)
 	}
@@ -372,4 +380,23 @@ func TestOrders(t *testing.T) {
 	if lost.runs.kills == 0 {
 		t.Error("the agent that was cut off has not ended its executors")
 	}
+}
+
+// TestEnded ends the process of an agent, as far as others see: connections end, and its
+// address refuses. It is lost at once, and is back when it reports again.
+func TestEnded(t *testing.T) {
+	g := newRig(t)
+	a := g.start("a")
+	v := g.until("the agent is here", func(v *registry.View) bool { return v.Node("a") != nil && v.Node("a").Usable() })
+	if err := a.port.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.way.cut()
+	v = g.until("the agent is lost", func(v *registry.View) bool { return v.Node("a").Status == api.NodeLost })
+	if r := v.Node("a").Reason; r != "its agent has ended" {
+		t.Errorf("it is lost because %q", r)
+	}
+	g.stop("a")
+	g.start("a")
+	g.until("the agent is back", func(v *registry.View) bool { return v.Node("a").Usable() && v.Node("a").Registration == 2 })
 }

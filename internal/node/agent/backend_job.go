@@ -306,12 +306,18 @@ func (b *backend) Rescale(ctx context.Context, name string, r api.RescaleRequest
 		return api.Done{}, api.Errorf(api.CodeConflict, "a parallelism of %d: the job's is chosen from %d to %d by what it needs", r.Parallelism, s.Min, s.Max).
 			WithHint("submit it with other bounds, or without --autoscale")
 	}
-	was := j.Spec().Parallelism
+	was := cmp.Or(j.Scale.Parallelism, j.Spec().Parallelism)
 	message := fmt.Sprintf("from %d to %d slots, from its newest checkpoint", was, r.Parallelism)
+	if j.Status.Ended() {
+		return api.Done{}, api.Errorf(api.CodeConflict, "job %q has ended: it is %s", name, j.Status).WithHint("submit it again")
+	}
 	if r.DryRun {
 		return api.Done{Message: "would go " + message, Index: b.Index()}, nil
 	}
-	return b.again(ctx, name, func(s *api.JobSpec) { s.Parallelism = r.Parallelism }, "goes "+message)
+	set := &registry.SetScale{Job: name, Scale: j.Scale, Reason: "somebody has asked for it"}
+	set.Scale.Parallelism = r.Parallelism
+	done, err := b.decide(ctx, set)
+	return api.Done{Message: "goes " + message, Index: done.Index}, err
 }
 
 // note leaves an event about a job's parallelism behind.

@@ -41,19 +41,23 @@ type leader struct {
 	open func(context.Context, *rpc.Read) (io.ReadCloser, error)
 
 	wake chan struct{} // 1: something was heard that may change a decision
+	side sync.WaitGroup
 	mu   struct {
 		sync.Mutex
 		term  uint64
 		since time.Time // when this server came to lead
 		heard map[api.NodeID]*contact
+		// looking are agents whose connections have ended; nil while this server does not lead.
+		looking map[api.NodeID]bool
+		ctx     context.Context // of looking
 	}
 }
 
 // contact is what the leader remembers of an agent's reports.
 type contact struct {
-	at            time.Time
-	drain, leaves bool
-	told          []api.AllocStatus // the newest that are in the registry
+	at           time.Time
+	dead, leaves bool
+	told         []api.AllocStatus // the newest that are in the registry
 }
 
 func newLeader(r decides, o control.Options) *leader {
@@ -71,6 +75,7 @@ func (l *leader) lead(ctx context.Context, term uint64) {
 	// What was told to another leader is not known here to be decided.
 	l.mu.heard = map[api.NodeID]*contact{}
 	l.mu.Unlock()
+	defer l.looks(ctx)()
 	l.log.Info("leading", "term", term)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -125,7 +130,7 @@ func (l *leader) heardOf(v *registry.View, now time.Time) map[api.NodeID]control
 	for _, n := range v.Nodes() {
 		h, at := control.Heard{}, l.mu.since
 		if c := l.mu.heard[n.Info.ID]; c != nil {
-			h.AsksDrain, h.Leaves = c.drain, c.leaves
+			h.Dead, h.Leaves = c.dead, c.leaves
 			if c.at.After(at) {
 				at = c.at
 			}
@@ -201,8 +206,8 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 		c = &contact{}
 		l.mu.heard[r.Node.ID] = c
 	}
-	news := c.at.IsZero() || c.drain != r.Draining || c.leaves != r.Leaving
-	c.at, c.drain, c.leaves = now, r.Draining, r.Leaving
+	news := c.at.IsZero() || c.dead || c.leaves != r.Leaving
+	c.at, c.dead, c.leaves = now, false, r.Leaving
 	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) })
 	l.mu.Unlock()
 	if !told {
@@ -214,10 +219,7 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 		l.mu.Unlock()
 	}
 	if news {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+		l.nudge()
 	}
 	return l.answers(ctx, r)
 }
@@ -264,9 +266,6 @@ func (l *leader) next(ctx context.Context, r *api.Report) *api.Orders {
 func (l *leader) orders(r *api.Report) *api.Orders {
 	v := l.raft.Registry().View()
 	o := &api.Orders{Index: v.Index()}
-	if n := v.Node(r.Node.ID); n != nil {
-		o.Drain = n.Status == api.NodeDraining || n.Status == api.NodeDrained
-	}
 	jobs := map[string]*registry.Job{}
 	for _, a := range v.AllocsOn(r.Node.ID) {
 		j := jobs[a.Alloc.Job]
@@ -276,7 +275,7 @@ func (l *leader) orders(r *api.Report) *api.Orders {
 			}
 			jobs[j.Name] = j
 		}
-		as := api.Assignment{Alloc: a.Alloc, Job: *specOf(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
+		as := api.Assignment{Alloc: a.Alloc, Job: scaled(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
 		as.Coordinator = coordinatorOf(v, j)
 		o.Allocs = append(o.Allocs, as)
 		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && j.Save.Request != 0 && j.Wish == api.WishRun {
@@ -300,6 +299,16 @@ func specOf(j *registry.Job, version uint64) *api.JobSpec {
 		}
 	}
 	return j.Spec()
+}
+
+// scaled is the job's specification in a version, with the parallelism that is wanted of it
+// now.
+func scaled(j *registry.Job, version uint64) api.JobSpec {
+	s := *specOf(j, version)
+	if p := j.Scale.Parallelism; p > 0 && version == j.Spec().Version {
+		s.Parallelism = p
+	}
+	return s
 }
 
 // coordinatorOf is where the job's newest coordinator is dialled, empty while it does not
@@ -333,6 +342,7 @@ func (l *leader) seen(id api.NodeID) int64 {
 }
 
 var (
-	_ decides  = (*raft.Node)(nil)
-	_ rpc.Node = (*leader)(nil)
+	_ decides   = (*raft.Node)(nil)
+	_ rpc.Node  = (*leader)(nil)
+	_ rpc.Loser = (*leader)(nil)
 )

@@ -227,6 +227,8 @@ type ExecutorCommand struct {
 	Request uint64 `json:"request,omitempty"`
 	// Ask is AskGraph, AskStats, AskMetrics or AskProfile, with a Request and nothing else.
 	Ask string `json:"ask,omitempty"`
+	// Parallelism is what is wanted of the job from now on, for its coordinator.
+	Parallelism int `json:"parallelism,omitempty"`
 }
 
 // MaxExecutorEvent is the longest line of an ExecutorEvent, in bytes. Agents pass over

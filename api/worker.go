@@ -75,6 +75,9 @@ type Deploy struct {
 	Restore [][]byte
 	// Places says where all tasks of the attempt run. Empty: all run here.
 	Places []Place
+	// Parallelism is that of operators that set none. 0: that with which the worker was
+	// made.
+	Parallelism int `msgpack:",omitempty"`
 	// Final is for a task of a job in batch mode, which is deployed alone, in an attempt of its
 	// own: it reads Inputs, then the barrier of that epoch, and is finished. 0: the task is
 	// told when it is finished.

@@ -25,8 +25,18 @@ type Plan struct {
 	// others.
 	Regions [][]flow.ChainID
 
+	// Options are those that it was built with.
+	Options PlanOptions
+
 	chains    map[flow.ChainID]int
 	operators map[flow.OperatorID]int // position of its chain
+}
+
+// At is the plan of the same graph with another default parallelism.
+func (p *Plan) At(parallelism int) (*Plan, error) {
+	o := p.Options
+	o.Parallelism = parallelism
+	return Build(p.Graph, o)
 }
 
 // Chain is operators fused into one task.
@@ -193,6 +203,7 @@ func (b *planner) build() *Plan {
 		Graph:          b.g,
 		MaxParallelism: b.g.KeyGroups(),
 		Mode:           b.opts.Mode,
+		Options:        b.opts,
 		chains:         map[flow.ChainID]int{},
 		operators:      make(map[flow.OperatorID]int, len(b.g.Operators)),
 	}

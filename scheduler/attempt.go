@@ -110,7 +110,8 @@ func (a *attempt) restored(r *restored, err error) {
 		return
 	}
 	s.told(r)
-	m := &api.Deploy{Job: string(s.opt.Job), Attempt: a.id(), Tasks: s.apiTasks, Epoch: uint64(r.epoch), Restore: r.tasks}
+	m := &api.Deploy{Job: string(s.opt.Job), Attempt: a.id(), Tasks: s.apiTasks, Epoch: uint64(r.epoch), Restore: r.tasks,
+		Parallelism: s.opt.Plan.Options.Parallelism}
 	a.deployed = true
 	for _, id := range s.tasks {
 		a.live[id] = true

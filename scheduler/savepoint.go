@@ -85,6 +85,10 @@ func (s *Scheduler) Suspend(dest string) {
 	})
 }
 
+// Suspended reports, when Run has returned ErrStopped, whether the job was suspended: its
+// input was not drained, and it can go on from its newest checkpoint.
+func (s *Scheduler) Suspended() bool { return s.machine.Suspended() }
+
 func (s *Scheduler) suspend() {
 	switch s.machine.State() {
 	case job.Running:

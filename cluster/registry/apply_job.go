@@ -75,6 +75,9 @@ func (cmd *SubmitJob) apply(c *change) error {
 		}
 		j.Versions = slices.Delete(j.Versions, 0, 1)
 	}
+	if was != nil && was.Spec().Parallelism != spec.Parallelism {
+		j.Scale.Parallelism = 0 // whoever submits another parallelism means it
+	}
 	j.Wish, j.Index = api.WishRun, c.index
 	j.Status, j.Since, j.Reason, j.Save = api.JobPending, c.time, "", Save{}
 	c.s.jobs[j.Name] = j

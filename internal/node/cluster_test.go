@@ -278,7 +278,7 @@ func TestWishes(t *testing.T) {
 	cl := coordinate(t.Context(), t, &c, t.TempDir(), 1)
 	at := <-cl.at
 	other := c
-	other.parallelism, other.sink = 4, nil
+	other.unbounded, other.sink = false, nil
 	wrong := &cluster{t: t, c: &other, state: cl.state}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -305,5 +305,49 @@ func TestWishes(t *testing.T) {
 	c.wantAll(t)
 	if all := cl.reported(); all[len(all)-1].Status != api.JobStopped {
 		t.Errorf("%+v", all[len(all)-1])
+	}
+}
+
+// TestRescale gives a job more slots and fewer while it runs: processes stay, and each record is
+// counted once.
+func TestRescale(t *testing.T) {
+	for _, durable := range []bool{true, false} {
+		t.Run(fmt.Sprint("durable=", durable), func(t *testing.T) {
+			c := counting{records: 6_000, keys: 100, splits: 7, parallelism: 1, perEpoch: 200}
+			w := newHold(&c)
+			state := ""
+			if durable {
+				state = t.TempDir()
+			}
+			cl := coordinate(t.Context(), t, &c, state, 1)
+			at := <-cl.at
+			<-w.third
+			cl.co.Rescale(3)
+			cl.until(func(r api.JobReport) bool {
+				return r.Status == api.JobRunning && r.Reason == "waits for 2 of 3 slots" && r.Slots == 1
+			})
+			a := cl.execute("a", 2, at)
+			cl.until(func(r api.JobReport) bool { return r.Status == api.JobRunning && r.Slots == 3 })
+			cl.co.Rescale(2)
+			two := cl.until(func(r api.JobReport) bool { return r.Status == api.JobRunning && r.Slots == 2 })
+			if two.Attempt < 3 != !durable {
+				t.Errorf("%+v", two)
+			}
+			w.free.Store(true)
+			if err := errors.Join(cl.wait(), <-a.ended); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range cl.reported() {
+				if r.Status.Ended() && r.Status != api.JobFinished {
+					t.Errorf("%+v, though the job went on", r)
+				}
+			}
+			if durable {
+				c.wantAll(t)
+				if w.restarts != 0 || w.restored[len(w.restored)-1].Epoch < 3 {
+					t.Errorf("%d restarts, %+v", w.restarts, w.restored)
+				}
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/api/rpc"
@@ -26,6 +27,10 @@ type Coordinator struct {
 	member Member
 	plan   *graph.Plan
 	report *reporter
+
+	rescaling *rescaling
+	// What ends the job although it was to get another parallelism.
+	cancelled, suspended atomic.Bool
 }
 
 // NewCoordinator makes the coordinator of a job that Run runs. report is told what is new
@@ -35,7 +40,20 @@ func NewCoordinator(plan *graph.Plan, opt Options, m Member, report func(api.Job
 	if err != nil {
 		return nil, err
 	}
-	return &Coordinator{Steering: newSteering(), opt: opt, member: m, plan: plan, report: newReporter(slots(plan), report)}, nil
+	return &Coordinator{Steering: newSteering(), opt: opt, member: m, plan: plan, report: newReporter(slots(plan), report),
+		rescaling: newRescaling()}, nil
+}
+
+// Cancel ends the job as it is.
+func (c *Coordinator) Cancel() {
+	c.cancelled.Store(true)
+	c.Steering.Cancel()
+}
+
+// Suspend ends the job so that it can go on another time; see scheduler.Scheduler.Suspend.
+func (c *Coordinator) Suspend(savepoint string) {
+	c.suspended.Store(true)
+	c.Steering.Suspend(savepoint)
 }
 
 // distributed fills options and member of a process of a job with several.
@@ -80,24 +98,23 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	defer x.closeOr(c.opt.Log)
 	c.member.Hello.Data = x.addr
 	f := fleet.New(fleet.Options{Waiting: c.report.waits, Log: c.opt.Log})
-	s, err := c.scheduler(d, f)
+	s, err := c.scheduler(d, f, c.plan)
 	if err != nil {
 		return err
 	}
 	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var w *worker.Worker
+	var w *elastic
 	if c.member.Hello.Slots > 0 {
 		to := &relay{}
-		w = x.worker(wctx, d, c.plan, to)
+		w = newElastic(c.plan, c.opt.Check, func(p *graph.Plan) *worker.Worker { return x.worker(wctx, d, p, to) })
 		_, to.Scheduler = f.Join(w, c.member.Hello)
 	}
 	server, serving, err := c.serve(f)
 	if err != nil {
 		return err
 	}
-	c.begin(s)
-	err = s.Run(ctx, f)
+	err = c.run(ctx, d, f, s)
 	if ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
 		server.Over(ending(err))
 	}
@@ -116,6 +133,38 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	return err
 }
 
+// run runs one scheduler after the other, each with the parallelism that is wanted then.
+func (c *Coordinator) run(ctx context.Context, d *durable, f *fleet.Fleet, s *scheduler.Scheduler) error {
+	defer c.between(false)
+	for plan := c.plan; ; {
+		c.begin(s)
+		rctx, cancel := context.WithCancel(ctx)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			c.rescales(rctx, s, plan, f)
+		}()
+		err := s.Run(ctx, f)
+		cancel()
+		<-over
+		next := c.follows(ctx, s, err)
+		c.between(next != nil)
+		if next == nil {
+			c.report.between(false)
+			return err
+		}
+		d.opt.State.Fresh = false
+		if s, err = c.scheduler(d, f, next); err != nil {
+			return err
+		}
+		plan = next
+		if c.opt.Planned != nil {
+			c.opt.Planned(plan)
+		}
+		c.report.scaled(slots(plan))
+	}
+}
+
 // ending says how a job has ended.
 func ending(err error) string {
 	switch {
@@ -129,13 +178,13 @@ func ending(err error) string {
 	return "it has failed: " + err.Error()
 }
 
-func (c *Coordinator) scheduler(d *durable, f *fleet.Fleet) (*scheduler.Scheduler, error) {
-	o, err := d.scheduling(c.plan)
+func (c *Coordinator) scheduler(d *durable, f *fleet.Fleet, plan *graph.Plan) (*scheduler.Scheduler, error) {
+	o, err := d.scheduling(plan)
 	if err != nil {
 		return nil, err
 	}
 	o.Listener = c.report.listen(o.Listener)
-	need := slots(c.plan)
+	need := slots(plan)
 	o.Await = func(ctx context.Context) error { return f.Await(ctx, need) }
 	s, err := scheduler.New(o)
 	if err != nil {

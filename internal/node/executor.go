@@ -156,8 +156,8 @@ func (e *Executor) work(ctx context.Context, d *durable, x *exchange, at Address
 	// Tasks go on until they are told that the link has ended, and not before its last message.
 	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	w := x.worker(wctx, d, e.plan, l)
-	err = l.Run(ctx, &willing{Worker: w, to: l})
+	w := newElastic(e.plan, e.opt.Check, func(p *graph.Plan) *worker.Worker { return x.worker(wctx, d, p, l) })
+	err = l.Run(ctx, &willing{elastic: w, to: l})
 	cancel()
 	w.Wait()
 	return err
@@ -165,12 +165,12 @@ func (e *Executor) work(ctx context.Context, d *durable, x *exchange, at Address
 
 // willing is a worker that refuses a deployment by reports of its tasks.
 type willing struct {
-	*worker.Worker
+	*elastic
 	to api.Scheduler
 }
 
 func (w *willing) Deploy(m *api.Deploy) error {
-	if err := w.Worker.Deploy(m); err != nil {
+	if err := w.elastic.Deploy(m); err != nil {
 		fleet.Refused(w.to, m, err)
 	}
 	return nil

@@ -84,7 +84,8 @@ func (m *Member) listen() (net.Listener, error) {
 	return l, nil
 }
 
-// Fingerprint tells plans apart: processes of one job must have built the same.
+// Fingerprint tells graphs apart: processes of one job must have built the same. The
+// parallelism is not in it: a job's changes while it runs, and each deployment tells it.
 func Fingerprint(p *graph.Plan) (string, error) {
 	b, err := graph.Marshal(p.Graph)
 	if err != nil {
@@ -92,9 +93,7 @@ func Fingerprint(p *graph.Plan) (string, error) {
 	}
 	h := sha256.New()
 	h.Write(b)
-	for i := range p.Chains {
-		fmt.Fprintf(h, "\n%q %d", p.Chains[i].ID, p.Chains[i].Parallelism)
-	}
+	fmt.Fprintf(h, "\nchaining %t", p.Options.Chaining)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 

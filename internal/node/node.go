@@ -75,6 +75,11 @@ type Options struct {
 	// AlignTimeout is how long barriers are aligned before an epoch overtakes what is
 	// under way. Default 0: for ever.
 	AlignTimeout time.Duration
+	// Check, where set, refuses plans that cannot run, when a job is to have another
+	// parallelism.
+	Check func(*graph.Plan) error
+	// Planned, where set, is told by a coordinator of the plan that its job gets then.
+	Planned func(*graph.Plan)
 	// EpochTimeout is how long an epoch may take. Default that of checkpoint.Options.
 	EpochTimeout time.Duration
 }
@@ -141,6 +146,7 @@ func (e *Embedded) Run(ctx context.Context) (err error) {
 		return err
 	}
 	e.begin(s)
+	defer e.between(false)
 	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	w := worker.New(wctx, d.working(e.plan, s))

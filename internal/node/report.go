@@ -22,7 +22,10 @@ type reporter struct {
 		cause   string        // of the last failure, until tasks run again
 		now     api.JobReport // without status and reason
 		muted   bool
-		last    api.JobReport // that was told
+		// rescales says that the scheduler ends, or has, and that another one follows: its
+		// end is not the job's.
+		rescales bool
+		last     api.JobReport // that was told
 	}
 }
 
@@ -41,6 +44,9 @@ func (r *reporter) update(change func()) {
 	now := r.mu.now
 	now.Status = jobStatus[r.mu.state]
 	now.Reason = r.mu.cause
+	if r.mu.rescales && (r.mu.state == job.Cancelling || r.mu.state == job.Stopped || r.mu.state == job.Cancelled) {
+		now.Status, now.Reason = api.JobStarting, "it gets another parallelism"
+	}
 	if r.mu.waiting != "" && !r.mu.state.Terminal() {
 		now.Reason = r.mu.waiting
 		if now.Status == api.JobStarting {
@@ -61,6 +67,14 @@ var jobStatus = map[job.State]api.JobStatus{
 }
 
 func (r *reporter) waits(reason string) { r.update(func() { r.mu.waiting = reason }) }
+
+// between says whether the end of the scheduler is not that of the job.
+func (r *reporter) between(yes bool) { r.update(func() { r.mu.rescales = yes }) }
+
+// scaled tells how many slots the next scheduler wants.
+func (r *reporter) scaled(slots int) {
+	r.update(func() { r.mu.rescales, r.mu.state, r.mu.now.Slots = false, job.Created, slots })
+}
 
 // mute says nothing any more: what becomes of the job is not this process's any longer.
 func (r *reporter) mute() {

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/weirflow/weir/flow"
@@ -23,38 +25,62 @@ type steered interface {
 }
 
 // Steering is what can be wished of a job, from any goroutine, before it runs and while it
-// does.
+// does. A job that gets another parallelism has one scheduler after the other: what was
+// wished of one is told to the next as well.
 type Steering struct {
 	mu struct {
 		sync.Mutex
-		scheduler steered         // once Run has made it
-		wishes    []func(steered) // from before that
+		scheduler steered // nil while there is none
+		// over says that it has ended, and no other comes.
+		over   bool
+		wishes []func(steered)
+		// changed is closed, and made anew, when there is another scheduler or none comes.
+		changed chan struct{}
 	}
-	made chan struct{} // closed with mu.scheduler
 }
 
-func newSteering() *Steering { return &Steering{made: make(chan struct{})} }
+func newSteering() *Steering {
+	e := &Steering{}
+	e.mu.changed = make(chan struct{})
+	return e
+}
 
-// begin tells the scheduler what was wished for before it was made.
+// begin tells the scheduler what was wished for.
 func (e *Steering) begin(s steered) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, wish := range e.mu.wishes {
 		wish(s)
 	}
-	e.mu.scheduler, e.mu.wishes = s, nil
-	close(e.made)
+	e.mu.scheduler = s
+	e.changedLocked()
 }
 
-// tell has the scheduler do something, now or as soon as it is there. f does not block.
+// between says that the scheduler has ended, and whether another one comes.
+func (e *Steering) between(another bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if another {
+		e.mu.scheduler = nil
+	}
+	e.mu.over = !another
+	e.changedLocked()
+}
+
+func (e *Steering) changedLocked() {
+	close(e.mu.changed)
+	e.mu.changed = make(chan struct{})
+}
+
+// tell has the scheduler do something, now or as soon as it is there, and those that follow
+// it. f does not block.
 func (e *Steering) tell(f func(steered)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.mu.scheduler == nil {
-		e.mu.wishes = append(e.mu.wishes, f)
-		return
+	e.mu.wishes = append(e.mu.wishes, f)
+	if e.mu.scheduler != nil {
+		f(e.mu.scheduler)
 	}
-	f(e.mu.scheduler)
 }
 
 // Stop ends the sources; what was accepted is finished and committed.
@@ -71,13 +97,26 @@ func (e *Steering) Cancel() { e.tell(steered.Cancel) }
 
 // Savepoint copies a savepoint of the running job to dest. It waits for the job to run.
 func (e *Steering) Savepoint(ctx context.Context, dest string) (flow.Epoch, error) {
-	select {
-	case <-e.made:
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	var asked steered
+	for {
+		e.mu.Lock()
+		s, changed, over := e.mu.scheduler, e.mu.changed, e.mu.over
+		e.mu.Unlock()
+		if s != nil && s != asked {
+			asked = s
+			epoch, err := s.Savepoint(ctx, dest)
+			if !errors.Is(err, scheduler.ErrOver) {
+				return epoch, err
+			}
+			continue
+		}
+		if over {
+			return 0, fmt.Errorf("savepoint %s: %w", dest, scheduler.ErrOver)
+		}
+		select { // it has ended, and it is not said yet whether another one comes
+		case <-changed:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
 	}
-	e.mu.Lock()
-	s := e.mu.scheduler
-	e.mu.Unlock()
-	return s.Savepoint(ctx, dest)
 }

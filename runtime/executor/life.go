@@ -74,6 +74,7 @@ type told struct {
 	term        uint64
 	wish        api.Wish
 	savepoint   string
+	parallelism int
 }
 
 // verb is what the shell does.
@@ -179,7 +180,7 @@ func (l *life) want(now time.Duration, a api.Assignment) {
 		a.Coordinator, a.Term = l.a.Coordinator, l.a.Term
 	}
 	l.a.Coordinator, l.a.Term = a.Coordinator, a.Term
-	l.a.Wish, l.a.Savepoint = a.Wish, a.Savepoint
+	l.a.Wish, l.a.Savepoint, l.a.Job.Parallelism = a.Wish, a.Savepoint, a.Job.Parallelism
 	l.say()
 }
 
@@ -257,6 +258,9 @@ func (l *life) say() {
 		c.Coordinator, c.Term = l.a.Coordinator, t
 		l.told.coordinator, l.told.term = c.Coordinator, t
 	}
+	if p := l.a.Job.Parallelism; l.a.Alloc.Coordinator && p != l.told.parallelism {
+		c.Parallelism, l.told.parallelism = p, p
+	}
 	w := wish(l.a)
 	next := slices.IndexFunc(l.pending, func(r api.Request) bool { return r.Ask != "" || w == api.WishRun })
 	switch {
@@ -297,7 +301,7 @@ func (l *life) spawned(now time.Duration, pid int) {
 		return
 	}
 	l.due = l.now + l.o.start
-	l.told = told{coordinator: l.a.Coordinator, term: l.a.Alloc.Term, wish: api.WishRun}
+	l.told = told{coordinator: l.a.Coordinator, term: l.a.Alloc.Term, wish: api.WishRun, parallelism: l.a.Job.Parallelism}
 	c := api.ExecutorConfig{Alloc: l.a.Alloc, Job: l.a.Job}
 	if !l.a.Alloc.Coordinator {
 		c.Coordinator = l.a.Coordinator

@@ -110,7 +110,7 @@ func (r *Roster) Deploy(m *api.Deploy) ([]Part, error) {
 		places[i] = api.Place{Task: t, Data: at.hello.Data}
 		p := parts[at.id]
 		if p == nil {
-			p = &api.Deploy{Job: m.Job, Attempt: m.Attempt, Epoch: m.Epoch}
+			p = &api.Deploy{Job: m.Job, Attempt: m.Attempt, Epoch: m.Epoch, Parallelism: m.Parallelism}
 			parts[at.id] = p
 		}
 		p.Tasks = append(p.Tasks, t)
@@ -134,10 +134,44 @@ type Part struct {
 	Deploy *api.Deploy
 }
 
+// stay are executors with just the slots that are needed, if that can be had: those that the
+// leader keeps when the others are too many. The coordinator, which has joined before all
+// others, comes first, then the oldest, as their names tell. See place.Fleet.
+func (r *Roster) stay(need int) []member {
+	if r.Slots() <= need {
+		return slices.Clone(r.here)
+	}
+	order, first := slices.Clone(r.here), r.here[0].id
+	for _, m := range order {
+		first = min(first, m.id)
+	}
+	slices.SortStableFunc(order, func(a, b member) int {
+		switch {
+		case a.id == first:
+			return -1
+		case b.id == first:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(len(a.hello.Alloc), len(b.hello.Alloc)), cmp.Compare(a.hello.Alloc, b.hello.Alloc))
+	})
+	var kept []member
+	left := need
+	for i, m := range order {
+		if m.hello.Slots <= left || i == 0 {
+			kept = append(kept, m)
+			left -= m.hello.Slots
+		}
+	}
+	if left > 0 {
+		return order
+	}
+	return kept
+}
+
 // spread chooses the executor of each slot that is needed: as evenly as their slots
 // allow, and neighbours together, in the order of zones and names.
 func (r *Roster) spread(need int) []member {
-	order := slices.Clone(r.here)
+	order := r.stay(need)
 	slices.SortStableFunc(order, func(a, b member) int {
 		return cmp.Or(cmp.Compare(a.hello.Zone, b.hello.Zone), cmp.Compare(a.hello.Alloc, b.hello.Alloc), cmp.Compare(a.id, b.id))
 	})

@@ -98,7 +98,8 @@ func TestScripts(t *testing.T) {
 }
 
 // TestPlaces wants of any deployment that every task has one place, forward neighbours
-// the same one, no executor more than its slots, and none idle while another has two more.
+// the same one, no executor more than its slots, and none idle while another has two more, if
+// all slots are needed.
 func TestPlaces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r Roster
@@ -140,6 +141,9 @@ func TestPlaces(t *testing.T) {
 				t.Fatalf("%d slots of %d are used", len(used[id]), n)
 			}
 			for other := range slots {
+				if r.Slots() > Need(m.Tasks) {
+					break // some may be left out
+				}
 				if len(used[other]) > len(used[id])+1 && len(used[id]) < n {
 					t.Fatalf("%d slots here, %d there", len(used[other]), len(used[id]))
 				}

@@ -71,6 +71,10 @@ func (m *Machine) Attempt() flow.Attempt { return m.attempt }
 // State is the job's state.
 func (m *Machine) State() State { return m.state }
 
+// Suspended reports whether the job is to be gone on from another time, and was not stopped
+// in order.
+func (m *Machine) Suspended() bool { return m.suspend && !m.final }
+
 // Cause is the first failure of the attempt, or nil.
 func (m *Machine) Cause() *flow.Failure { return m.cause }
 

@@ -19,7 +19,7 @@ import (
 // the goroutine that hears the agent.
 type askable struct {
 	job  string
-	plan *graph.Plan
+	plan atomic.Pointer[graph.Plan] // by which the job runs now
 	// coordinator says that it speaks for the job, and knows report.
 	coordinator bool
 	report      atomic.Pointer[api.JobReport]
@@ -28,7 +28,9 @@ type askable struct {
 }
 
 func newAskable(job string, plan *graph.Plan, r *obs.Registry, coordinator bool) *askable {
-	return &askable{job: job, plan: plan, coordinator: coordinator, figures: figures{registry: r}, metrics: prometheus.Gatherers{}}
+	a := &askable{job: job, coordinator: coordinator, figures: figures{registry: r}, metrics: prometheus.Gatherers{}}
+	a.plan.Store(plan)
+	return a
 }
 
 // answer is the answer to a question, as JSON.
@@ -36,7 +38,7 @@ func (a *askable) answer(ask string, now time.Time) (string, error) {
 	var v any
 	switch {
 	case ask == api.AskGraph && a.coordinator:
-		v = jobGraph(a.job, a.plan)
+		v = jobGraph(a.job, a.plan.Load())
 	case ask == api.AskGraph:
 		return "", errNotCoordinator
 	case ask == api.AskStats:
@@ -89,8 +91,9 @@ func (a *askable) stats(now time.Time) *api.JobStats {
 	}
 	var of map[string]*api.OperatorStats
 	of, s.Attempt = a.figures.take(now, s.Attempt)
-	for i := range a.plan.Chains {
-		for _, o := range a.plan.Chains[i].Operators {
+	plan := a.plan.Load()
+	for i := range plan.Chains {
+		for _, o := range plan.Chains[i].Operators {
 			switch f := of[string(o.ID)]; {
 			case f != nil:
 				s.Operators = append(s.Operators, *f)

@@ -123,6 +123,7 @@ func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error 
 	n, restore := o.node(x.cfg.Job.Name, watch{registry: registry})
 	defer restore()
 	n.Metrics = node.Metrics(registry)
+	n.Check, n.Planned = checkTypes, func(p *graph.Plan) { x.asked.plan.Store(p) }
 	x.asked = newAskable(x.cfg.Job.Name, plan, registry, alloc.Coordinator)
 	x.asked.metrics = metrics.Of(n.Metrics)
 	defer x.side.Wait()

@@ -38,6 +38,9 @@ func (s *steered) listen() {
 			s.cancel(fmt.Errorf("there is a coordinator of term %d, and this one is of %d", c.Term, s.x.cfg.Alloc.Term))
 			return
 		}
+		if c.Parallelism > 0 {
+			s.c.Rescale(c.Parallelism)
+		}
 		switch {
 		case c.Ask != "":
 			s.x.ask(s.ctx, c)

@@ -290,7 +290,7 @@ func TestAutoscale(t *testing.T) {
 	at := func(p int) func(v *registry.View) bool {
 		return func(v *registry.View) bool {
 			j := v.Job("clicks")
-			return j.Spec().Parallelism == p && running(v, "clicks") && slices.ContainsFunc(j.Events, func(e registry.Event) bool {
+			return parallelism(j) == p && running(v, "clicks") && slices.ContainsFunc(j.Events, func(e registry.Event) bool {
 				return e.Kind == registry.EventScale && e.By == byAutoscaler && strings.Contains(e.Text, fmt.Sprintf(" to %d: ", p))
 			})
 		}

@@ -275,7 +275,7 @@ func (l *leader) orders(r *api.Report) *api.Orders {
 			}
 			jobs[j.Name] = j
 		}
-		as := api.Assignment{Alloc: a.Alloc, Job: scaled(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
+		as := api.Assignment{Alloc: a.Alloc, Job: specNow(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
 		as.Coordinator = coordinatorOf(v, j)
 		o.Allocs = append(o.Allocs, as)
 		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && j.Save.Request != 0 && j.Wish == api.WishRun {
@@ -301,9 +301,9 @@ func specOf(j *registry.Job, version uint64) *api.JobSpec {
 	return j.Spec()
 }
 
-// scaled is the job's specification in a version, with the parallelism that is wanted of it
+// specNow is the job's specification in a version, with the parallelism that is wanted of it
 // now.
-func scaled(j *registry.Job, version uint64) api.JobSpec {
+func specNow(j *registry.Job, version uint64) api.JobSpec {
 	s := *specOf(j, version)
 	if p := j.Scale.Parallelism; p > 0 && version == j.Spec().Version {
 		s.Parallelism = p

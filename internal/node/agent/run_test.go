@@ -53,6 +53,10 @@ func program() int {
 		if err := json.Unmarshal(in.Bytes(), &cmd); err != nil {
 			return 4
 		}
+		if cmd.Parallelism > 0 {
+			c.Job.Parallelism = cmd.Parallelism
+			report(api.JobRunning)
+		}
 		if cmd.Ask != "" {
 			if kind, _, _ := strings.Cut(cmd.Ask, " "); kind == "profile" || kind == api.AskMetrics {
 				_ = out.Encode(answers(&c, &cmd))

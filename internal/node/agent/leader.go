@@ -331,10 +331,14 @@ func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
 }
 
 // seen is when an agent was heard of last, in microseconds since 1970; 0 where this server
-// does not know.
+// does not know: it does not lead, or has not heard of it.
 func (l *leader) seen(id api.NodeID) int64 {
+	term, ok := l.raft.Leading()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !ok || l.mu.term != term {
+		return 0 // what it has heard is of a term that is over
+	}
 	if c := l.mu.heard[id]; c != nil {
 		return c.at.UnixMicro()
 	}

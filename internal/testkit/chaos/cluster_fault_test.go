@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -212,17 +211,15 @@ func (r *clusterRun) ours(pid int) bool {
 
 // fill fills the small disk of a node to its last byte.
 func (r *clusterRun) fill(n *rig.Node) (undoing, error) {
-	name := filepath.Join(n.Data(), "filler")
-	err := fillDisk(name)
-	return func(context.Context) error { return os.Remove(name) }, err
+	f, err := os.CreateTemp(n.Data(), "filler-")
+	if err != nil {
+		return nil, missed(err) // there is not even room for its name
+	}
+	return func(context.Context) error { return os.Remove(f.Name()) }, fillDisk(f)
 }
 
-// fillDisk writes a file until there is no room.
-func fillDisk(name string) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
+// fillDisk writes into a file until there is no room.
+func fillDisk(f *os.File) error {
 	block := make([]byte, 1<<20)
 	for size := len(block); size > 0; {
 		if _, err := f.Write(block[:size]); errors.Is(err, syscall.ENOSPC) {

@@ -45,8 +45,9 @@ test: ## vet, all tests, and the engine's once more with invariants and the race
 	$(call stage,tests of the engine with invariants$(race_note),go test -timeout 8m $(race) -tags invariants $(engine))
 
 .PHONY: planted
-planted: ## plant bugs in the engine, one by one, and see that the metamorphic tests find each
+planted: ## plant bugs in the engine and in the cluster, one by one, and see that tests find each
 	@WEIR_METAMORPHIC_PLANTS=all go test -count=1 -v -timeout 60m -run Plant ./internal/testkit/metamorphic
+	@WEIR_SIM_PLANTS=all go test -count=1 -v -timeout 60m -run Plant ./internal/testkit/sim
 
 # In process a job dies where a seed says; a real process dies when SIGKILL comes.
 .PHONY: chaos
@@ -57,6 +58,12 @@ chaos: ## kill jobs: 200 seeds in process, 20 of real processes, an example, and
 	printf '==> kills of processes\n'; \
 	WEIR_CHAOS=1 WEIR_KAFKA=127.0.0.1:19092 \
 		go test -count=1 -v -timeout 15m -tags integration -skip '^TestClusters$$' ./internal/testkit/chaos
+
+SIM_SEEDS ?= 500
+
+.PHONY: sim
+sim: ## SIM_SEEDS schedules of faults over whole clusters in one process, with fake time
+	@SIM_SEEDS=$(SIM_SEEDS) go test -count=1 -v -timeout 2h -run '^TestSim$$' ./internal/testkit/sim | grep -vE '^ *(=== |--- PASS)'
 
 # Schedules with networks of their own or small disks want Linux and root, and are skipped
 # without. CHAOS_FIRST=7 CHAOS_SEEDS=1 is one schedule.

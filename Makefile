@@ -66,16 +66,17 @@ sim: ## SIM_SEEDS schedules of faults over whole clusters in one process, with f
 	@SIM_SEEDS=$(SIM_SEEDS) go test -count=1 -v -timeout 2h -run '^TestSim$$' ./internal/testkit/sim | grep -vE '^ *(=== |--- PASS)'
 
 # Schedules with networks of their own or small disks want Linux and root, and are skipped
-# without. CHAOS_FIRST=7 CHAOS_SEEDS=1 is one schedule.
-CHAOS_FIRST ?= 1
-CHAOS_SEEDS ?= 50
+# without. CHAOS_FIRST=7 CHAOS_SEEDS=1 is one schedule, CHAOS_FAULTS=1,3 some of its faults.
+CHAOS_FIRST  ?= 1
+CHAOS_SEEDS  ?= 50
+CHAOS_FAULTS ?=
 
 .PHONY: chaos-cluster
 chaos-cluster: ## schedules of faults over clusters of five agents, CHAOS_SEEDS of them
 	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
 	@trap 'scripts/kafka/broker clear $(KAFKA_DIR)' EXIT; \
 	printf '==> $(CHAOS_SEEDS) schedules over real clusters\n'; \
-	WEIR_CHAOS_SEED=$(CHAOS_FIRST) WEIR_CHAOS_CLUSTERS=$(CHAOS_SEEDS) WEIR_KAFKA=127.0.0.1:19092 \
+	WEIR_CHAOS_SEED=$(CHAOS_FIRST) WEIR_CHAOS_CLUSTERS=$(CHAOS_SEEDS) WEIR_CHAOS_FAULTS=$(CHAOS_FAULTS) WEIR_KAFKA=127.0.0.1:19092 \
 		go test -count=1 -v -timeout 2h -tags integration -run '^TestClusters$$' ./internal/testkit/chaos
 
 .PHONY: lint

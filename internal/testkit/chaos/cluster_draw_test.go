@@ -19,7 +19,7 @@ func TestDrawCluster(t *testing.T) {
 		for _, f := range s.Faults {
 			kinds[f.Kind]++
 			switch f.Kind {
-			case cutOff, deaf, mute, controlOnly, dataOnly, bad:
+			case cutOff, deaf, mute, controlOnly, dataOnly, apart, bad:
 				if !s.Hosts || s.Kafka {
 					t.Errorf("a network is wanted and not there: %s", s)
 				}
@@ -33,7 +33,7 @@ func TestDrawCluster(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []kind{killAgent, stopAgent, leaveAgent, killExecutor, stopExecutor, outage, rolling, drain, rescale, diskFull, cutOff, deaf, mute, controlOnly, dataOnly, bad} {
+	for _, k := range []kind{killAgent, stopAgent, leaveAgent, killExecutor, stopExecutor, outage, rolling, drain, rescale, diskFull, cutOff, deaf, mute, controlOnly, dataOnly, apart, bad} {
 		if kinds[k] == 0 {
 			t.Errorf("no schedule has %q", k)
 		}

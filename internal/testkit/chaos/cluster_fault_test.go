@@ -70,6 +70,9 @@ func (r *clusterRun) begin(ctx context.Context, f fault) (undoing, error) {
 	case rescale:
 		_, err := r.c.Client(token.Submit).Rescale(within, r.name(), api.RescaleRequest{Parallelism: f.N})
 		return nil, missed(err)
+	case apart:
+		both := []int{servers + 1, servers + 2}
+		return r.net.hold(netns.Rule{From: both, To: both, Ports: controlPorts, Others: true, Loss: 1}), nil
 	case bad:
 		return r.net.hold(netns.Rule{Delay: 2 * time.Millisecond, Jitter: 8 * time.Millisecond, Loss: 0.02}), nil
 	}

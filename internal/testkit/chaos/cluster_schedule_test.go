@@ -36,6 +36,7 @@ const (
 	mute         kind = "mute"         // what it sends
 	controlOnly  kind = "control lost" // what goes to the ports of agents, or comes from there
 	dataOnly     kind = "data lost"    // all else: what executors say to each other
+	apart        kind = "apart"        // the same, between the two workers alone
 	bad          kind = "bad network"  // all hosts: late, and some of it is lost
 )
 
@@ -142,7 +143,7 @@ func drawCluster(seed uint64) *clusterSchedule {
 		s.Small = []string{"worker1", fmt.Sprint("server", 1+r.IntN(servers))}
 	default: // networks
 		s.Hosts = true
-		kinds = []kind{cutOff, cutOff, deaf, mute, controlOnly, dataOnly, bad, killExecutor, killAgent, stopAgent}
+		kinds = []kind{cutOff, cutOff, deaf, mute, controlOnly, dataOnly, apart, bad, killExecutor, killAgent, stopAgent}
 	}
 	all := []string{"map", "keyed", "windows", "joins", "timers"}
 	if s.Kafka = !s.Hosts && r.IntN(3) == 0; s.Kafka {
@@ -193,6 +194,9 @@ func (s *clusterSchedule) drawFault(r *rand.Rand, k kind) fault {
 		f.Target, f.For = agent(), millis(r, 500, 6000)
 	case bad:
 		f.For = millis(r, 1000, 6000)
+	case apart:
+		// Longer than it takes to give up a host that acknowledges nothing.
+		f.For = millis(r, 2000, 16_000)
 	}
 	return f
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/api/client"
+	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/testkit/netns"
 	"github.com/weirflow/weir/internal/testkit/rig"
 	"github.com/weirflow/weir/web/token"
@@ -74,7 +75,11 @@ func TestClusters(t *testing.T) {
 			for k, n := range r.injected {
 				sum.faults[k] += n
 			}
-			t.Logf("%v, %d looks: %s", time.Since(began).Round(100*time.Millisecond), r.looks, s)
+			told := s.String()
+			if time.Since(began) > slow {
+				told = r.story()
+			}
+			t.Logf("%v, %d looks: %s", time.Since(began).Round(100*time.Millisecond), r.looks, told)
 		})
 		if len(sum.failed) == maxFailed {
 			return
@@ -84,6 +89,9 @@ func TestClusters(t *testing.T) {
 
 // maxFailed is after how many schedules that have found something no other is tried.
 const maxFailed = 5
+
+// slow is a schedule of which is told how it went though nothing was found.
+const slow = 40 * time.Second
 
 // summary is what was done in all.
 type summary struct {
@@ -124,6 +132,7 @@ type clusterRun struct {
 	want       results
 	out        folder
 	looks      int
+	newest     flow.Epoch // that was seen to be committed
 
 	mu       sync.Mutex
 	began    time.Time
@@ -202,7 +211,7 @@ func (r *clusterRun) start(ctx context.Context) (func() error, error) {
 	dir := filepath.Join(r.dir, "c")
 	o := rig.Options{Binary: r.weir, Dir: dir, Servers: servers, Workers: workers, Slots: slots, ServerSlots: r.ServerSlots, Secure: true, Log: r}
 	if r.Hosts {
-		n, err := netns.Open(fmt.Sprintf("%s%d", hostNames(), os.Getpid()%100_000), nodes, 77, r.Seed)
+		n, err := netns.Open(fmt.Sprintf("%s%d", hostNames(), os.Getpid()%100_000), nodes, byte(64+os.Getpid()%128), r.Seed)
 		if err != nil {
 			return done, err
 		}
@@ -385,7 +394,25 @@ func (r *clusterRun) look() error {
 	if extra := r.want.extra(got); extra != "" {
 		return errors.New("a reader saw what is no result: " + extra)
 	}
-	r.looks++
+	if r.looks++; r.looks%10 == 0 {
+		return r.committed()
+	}
+	return nil
+}
+
+// committed wants each result to be of an epoch that is committed.
+func (r *clusterRun) committed() error {
+	e, name := r.out.epoch()
+	if e <= r.newest {
+		return nil
+	}
+	newest, err := newestEpoch(r.t.Context(), r.state(), flow.JobID(r.name()))
+	if err != nil {
+		return nil //nolint:nilerr // older checkpoints are being removed meanwhile: the next look sees
+	}
+	if r.newest = newest; e > newest {
+		return fmt.Errorf("%s is published, and the newest checkpoint is %d", name, newest)
+	}
 	return nil
 }
 

@@ -23,11 +23,24 @@
 // own choosing is tested in package metamorphic, without processes; here the kernel
 // decides.
 //
+// TestClusters does the same to clusters: three servers and two workers, which are agents
+// with TLS and tokens in processes of their own, run one job from files or Kafka. A
+// schedule there is a job, a cluster, and faults, which may overlap: processes are killed
+// and stopped, agents restarted in order and out of order, hosts cut off in one direction or
+// both, for some ports or all, disks filled, nodes drained, the job rescaled. In the end all is
+// whole again, and the job has to finish. Beyond what stands above: no executor is left, no
+// file of one, no log that has grown too long, no panic in any of them; and no result was
+// ever seen of an epoch that was not committed. docs/design/0015-chaos-cluster.md has the
+// list of faults and what they have found.
+//
 // How to run it:
 //
 //	go test ./internal/testkit/chaos          three schedules
 //	make chaos                                20, the example, and Kafka
 //	WEIR_CHAOS_SEED=7 go test -run Kills ...  one schedule, by its seed
+//	make chaos-cluster                        50 schedules over clusters
+//	make chaos-cluster CHAOS_FIRST=7 CHAOS_SEEDS=1 CHAOS_FAULTS=1,3
+//	                                          one of them, with some of its faults
 //
 // A seed decides what is done, not when the kernel does it: a schedule that failed
 // once may pass the next time. What is printed first is the one that counts.

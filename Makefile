@@ -44,6 +44,12 @@ test: ## vet, all tests, and the engine's once more with invariants and the race
 	$(call stage,tests,go test -timeout 5m ./...)
 	$(call stage,tests of the engine with invariants$(race_note),go test -timeout 8m $(race) -tags invariants $(engine))
 
+# Loopback only, in a temporary directory; Ctrl-C ends it.
+.PHONY: cluster
+cluster: build ## a cluster to try: 3 servers and 2 workers with TLS and tokens, until Ctrl-C
+	@CGO_ENABLED=0 go build -o bin/weir-cluster ./internal/testkit/rig/demo
+	@exec bin/weir-cluster -weir bin/weir
+
 .PHONY: planted
 planted: ## plant bugs in the engine and in the cluster, one by one, and see that tests find each
 	@WEIR_METAMORPHIC_PLANTS=all go test -count=1 -v -timeout 60m -run Plant ./internal/testkit/metamorphic

@@ -61,10 +61,12 @@ type JobSpec struct {
 	// is as many as the agent has slots.
 	SlotsPerExecutor int    `json:"slots_per_executor,omitempty"`
 	State            string `json:"state,omitempty"` // directory or URL of checkpoints
-	Memory           int64  `json:"memory,omitempty"`
-	CPUs             int    `json:"cpus,omitempty"`
-	Zone             string `json:"zone,omitempty"`   // only there
-	Spread           string `json:"spread,omitempty"` // spread (default), pack, zone
+	// From is the savepoint that the job starts from if it has no checkpoint of its own.
+	From   string `json:"from,omitempty"`
+	Memory int64  `json:"memory,omitempty"`
+	CPUs   int    `json:"cpus,omitempty"`
+	Zone   string `json:"zone,omitempty"`   // only there
+	Spread string `json:"spread,omitempty"` // spread (default), pack, zone
 	// Autoscale lets the leader choose Parallelism from then on; nil: it stays.
 	Autoscale *Autoscale `json:"autoscale,omitempty"`
 	Submitted int64      `json:"submitted"` // microseconds since 1970

@@ -16,6 +16,7 @@ type Backend interface {
 	Jobs
 	Artifacts
 	Nodes
+	Admin
 }
 
 // Cluster is what a server knows of the whole.
@@ -85,6 +86,19 @@ type Nodes interface {
 	Drain(context.Context, api.NodeID) (api.Done, error)
 	// Undrain takes that back.
 	Undrain(context.Context, api.NodeID) (api.Done, error)
+}
+
+// Admin is about the cluster itself.
+type Admin interface {
+	// Audit is the newest entries of all servers' audit logs, at most limit.
+	Audit(ctx context.Context, limit int) (api.AuditList, error)
+	// GossipKeys are those of all agents that are here.
+	GossipKeys(context.Context) (api.GossipKeyList, error)
+	// AddGossipKey has all agents open what is sealed with a key.
+	AddGossipKey(ctx context.Context, key []byte) (api.GossipKeyList, error)
+	// UseGossipKey has all agents seal with a key, RemoveGossipKey forget it.
+	UseGossipKey(ctx context.Context, name string) (api.GossipKeyList, error)
+	RemoveGossipKey(ctx context.Context, name string) (api.GossipKeyList, error)
 }
 
 // Page is a part of a list.

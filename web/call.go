@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,9 @@ type call struct {
 	// result is an error that was told in a stream.
 	result *api.Error
 }
+
+// maxAbout bounds what a stranger can have written down.
+const maxAbout = 256
 
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -80,6 +84,10 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(route *route, w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	c := &call{server: s, route: route, w: w, r: r, serial: s.requests.Add(1)}
+	// Who is refused has asked about something, too.
+	if c.about = cmp.Or(r.PathValue("job"), r.PathValue("node"), r.PathValue("hash")); len(c.about) > maxAbout {
+		c.about = c.about[:maxAbout]
+	}
 	limit := route.limit
 	if limit == 0 {
 		limit = s.opts.Timeout

@@ -196,7 +196,7 @@ func (s *Server) submit(c *call) (any, error) {
 		return nil, err
 	}
 	c.about = spec.Name
-	if err := checkSpec(&spec); err != nil {
+	if err := checkSpec(&spec, s.opts.Locations); err != nil {
 		return nil, err
 	}
 	spec.By, spec.Submitted = Caller(c.ctx), s.opts.Now().UnixMicro()
@@ -213,7 +213,7 @@ func (s *Server) save(c *call) (any, error) {
 	if err := c.body(&r); err != nil {
 		return nil, err
 	}
-	if err := checkLocation("location", r.Location); err != nil {
+	if err := checkLocation("location", r.Location, s.opts.Locations); err != nil {
 		return nil, err
 	}
 	c.detail = fmt.Sprintf("stop %v", r.Stop)

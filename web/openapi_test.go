@@ -61,11 +61,12 @@ func TestRoutes(t *testing.T) {
 		if r.role == "" && r.id != "health" && r.id != "openapi" {
 			t.Errorf("%s %s: everybody may", r.method, r.path)
 		}
-		profiles := strings.HasPrefix(r.path, "/debug/pprof") || strings.HasSuffix(r.path, "/profile") // they show memory
-		if profiles != (!r.changes() && r.role == "admin") {
+		// They show memory, what users did, and secrets' names.
+		private := strings.HasPrefix(r.path, "/debug/pprof") || strings.HasSuffix(r.path, "/profile") || r.path == "/v1/audit" || r.path == "/v1/gossip/keys"
+		if private != (!r.changes() && r.role == "admin") {
 			t.Errorf("%s %s: role %s", r.method, r.path, r.role)
 		}
-		if r.changes() && r.role == "read" || !r.changes() && !profiles && r.role != "read" && r.role != "" {
+		if r.changes() && r.role == "read" || !r.changes() && !private && r.role != "read" && r.role != "" {
 			t.Errorf("%s %s: role %s", r.method, r.path, r.role)
 		}
 	}

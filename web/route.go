@@ -149,6 +149,16 @@ var routes = []route{
 	{method: "GET", path: "/debug/pprof/{kind}", id: "profile", summary: "A profile of this agent, for go tool pprof: profile is that of the CPU", role: token.Admin,
 		query: with(sampling, []param{{"debug", integer, "taken and passed over: there is one form"}}), limit: profileLimit,
 		local: true, every: true, raw: "application/octet-stream", handle: (*Server).profile},
+	{method: "GET", path: "/v1/audit", id: "readAudit", summary: "The newest requests that changed something or were refused, as all servers have written them down", role: token.Admin,
+		local: true, query: []param{{"limit", integer, "how many at most, 1 to 1000; 100 if it is not given"}}, response: api.AuditList{}, handle: (*Server).readAudit},
+	{method: "GET", path: "/v1/gossip/keys", id: "listGossipKeys", summary: "The names of the keys that gossip is sealed with, and who has them", role: token.Admin,
+		response: api.GossipKeyList{}, handle: (*Server).gossipKeys},
+	{method: "POST", path: "/v1/gossip/keys/add", id: "addGossipKey", summary: "Have all agents open what is sealed with a key", role: token.Admin,
+		request: api.GossipKeyRequest{}, response: api.GossipKeyList{}, handle: (*Server).addGossipKey},
+	{method: "POST", path: "/v1/gossip/keys/use", id: "useGossipKey", summary: "Have all agents seal with a key that all have", role: token.Admin,
+		request: api.GossipKeyRequest{}, response: api.GossipKeyList{}, handle: changeKey(Backend.UseGossipKey)},
+	{method: "POST", path: "/v1/gossip/keys/remove", id: "removeGossipKey", summary: "Have all agents forget a key that none uses", role: token.Admin,
+		request: api.GossipKeyRequest{}, response: api.GossipKeyList{}, handle: changeKey(Backend.RemoveGossipKey)},
 }
 
 func init() {

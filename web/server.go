@@ -31,6 +31,9 @@ type Options struct {
 	MaxArtifact int64
 	// MaxBody is the largest other body in bytes; default 1 MiB.
 	MaxBody int64
+	// Locations are directories and URLs below which jobs may keep checkpoints and savepoints;
+	// anywhere if there is none.
+	Locations []string
 	// Rate is how many requests a second a token, or an address without one, may make;
 	// default 100. Burst is how many at once; default 200.
 	Rate  float64

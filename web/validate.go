@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -46,7 +47,7 @@ func checkHash(s string) error {
 }
 
 // checkSpec refuses a job that nobody could run. What is the leader's to set is empty.
-func checkSpec(s *api.JobSpec) error {
+func checkSpec(s *api.JobSpec, locations []string) error {
 	if err := checkName("job", s.Name); err != nil {
 		return err
 	}
@@ -77,7 +78,13 @@ func checkSpec(s *api.JobSpec) error {
 	if err := checkAutoscale(s); err != nil {
 		return err
 	}
-	if err := checkLocation("state", s.State); err != nil {
+	if s.From != "" && s.State == "" {
+		return invalid("job %q: what starts from a savepoint needs a state", s.Name).WithHint("name a place for its checkpoints")
+	}
+	if err := checkLocation("state", s.State, locations); err != nil {
+		return err
+	}
+	if err := checkLocation("from", s.From, locations); err != nil {
 		return err
 	}
 	return checkProcess(s)
@@ -156,17 +163,39 @@ func checkVariable(job, name string) error {
 	return nil
 }
 
-// checkLocation takes a URL or an absolute, clean path. Only the job's own processes open it.
-func checkLocation(what, s string) error {
+// checkLocation takes a URL or an absolute, clean path, which is below one of the locations if
+// there are any. Only the job's own processes open it.
+func checkLocation(what, s string, locations []string) error {
 	if s == "" {
 		return nil
 	}
+	if err := checkPath(what, s); err != nil {
+		return err
+	}
+	plain, _, _ := strings.Cut(s, "?")
+	for _, l := range locations {
+		if rest, below := strings.CutPrefix(plain, strings.TrimRight(l, "/")); below && (rest == "" || rest[0] == '/') {
+			return nil
+		}
+	}
+	if len(locations) > 0 {
+		return invalid("%s %q is in no place where jobs may keep what they save", what, s).
+			WithHint("take one below %s", strings.Join(locations, " or "))
+	}
+	return nil
+}
+
+func checkPath(what, s string) error {
 	if len(s) > maxLocation || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return invalid("%s: a location has at most %d characters, and no control characters", what, maxLocation)
 	}
 	scheme, rest, isURL := strings.Cut(s, "://")
 	if isURL {
 		rest, _, _ = strings.Cut(rest, "?")
+		rest, err := url.PathUnescape(rest) // whoever opens it may, too
+		if err != nil {
+			return invalid("%s %q is no URL: %v", what, s, err)
+		}
 		for part := range strings.SplitSeq(rest, "/") {
 			if part == ".." {
 				return invalid("%s %q: a location can't go up by ..", what, s)

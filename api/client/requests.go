@@ -180,6 +180,31 @@ func (c *Client) Undrain(ctx context.Context, id api.NodeID) (api.Done, error) {
 	return post[api.Done](ctx, c, "/v1/nodes/"+string(id)+"/undrain", nil, nil)
 }
 
+// Audit reads the newest entries of the audit log.
+func (c *Client) Audit(ctx context.Context, limit int) (api.AuditList, error) {
+	return get[api.AuditList](ctx, c, "/v1/audit", Page{Limit: limit}.query())
+}
+
+// GossipKeys lists the keys that gossip is sealed with.
+func (c *Client) GossipKeys(ctx context.Context) (api.GossipKeyList, error) {
+	return get[api.GossipKeyList](ctx, c, "/v1/gossip/keys", nil)
+}
+
+// AddGossipKey has all agents open what is sealed with a key.
+func (c *Client) AddGossipKey(ctx context.Context, key []byte) (api.GossipKeyList, error) {
+	return post[api.GossipKeyList](ctx, c, "/v1/gossip/keys/add", nil, api.GossipKeyRequest{Key: key})
+}
+
+// UseGossipKey has all agents seal with a key.
+func (c *Client) UseGossipKey(ctx context.Context, name string) (api.GossipKeyList, error) {
+	return post[api.GossipKeyList](ctx, c, "/v1/gossip/keys/use", nil, api.GossipKeyRequest{Name: name})
+}
+
+// RemoveGossipKey has all agents forget a key.
+func (c *Client) RemoveGossipKey(ctx context.Context, name string) (api.GossipKeyList, error) {
+	return post[api.GossipKeyList](ctx, c, "/v1/gossip/keys/remove", nil, api.GossipKeyRequest{Name: name})
+}
+
 // Artifact says whether a program is there: an *api.Error of CodeNotFound if it is not.
 func (c *Client) Artifact(ctx context.Context, hash string) (api.ArtifactInfo, error) {
 	return get[api.ArtifactInfo](ctx, c, "/v1/artifacts/"+hash, nil)

@@ -35,7 +35,28 @@ type Read struct {
 	// Ask is what the executor Of is asked, as in api.Request.
 	Ask string
 	Of  api.AllocID
+	// Audit is how many lines of a server's audit log are wanted, of each of its files.
+	Audit int
+	// Keys is about the keys of gossip; nil for none of it. Only servers may ask.
+	Keys *KeyChange
 }
+
+// KeyChange is what is to become of an agent's keys of gossip. The answer is the names of
+// those that it has then, in JSON.
+type KeyChange struct {
+	Do string
+	// Key is for KeysAdd; others name it.
+	Key  []byte
+	Name string
+}
+
+// What a KeyChange does.
+const (
+	KeysList   = "list"
+	KeysAdd    = "add"
+	KeysUse    = "use"
+	KeysRemove = "remove"
+)
 
 // Node is what agents and servers answer each other. Its methods may be called from any
 // goroutine.

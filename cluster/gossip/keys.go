@@ -59,13 +59,28 @@ var errNoKeys = errors.New("gossip: this agent was started without a key: give i
 
 // List names the keys by the first 8 bytes of their SHA-256, the one in use first.
 func (k *Keys) List() (names []string) {
-	if k == nil {
-		return nil
-	}
-	for _, key := range k.ring.GetKeys() {
+	for _, key := range k.All() {
 		names = append(names, KeyName(key))
 	}
 	return names
+}
+
+// All are the keys, the one in use first.
+func (k *Keys) All() [][]byte {
+	if k == nil {
+		return nil
+	}
+	return k.ring.GetKeys()
+}
+
+// Find looks for a key by its name.
+func (k *Keys) Find(name string) (key []byte, ok bool) {
+	for _, key := range k.All() {
+		if KeyName(key) == name {
+			return key, true
+		}
+	}
+	return nil, false
 }
 
 // KeyName is what a key may be called in public.

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"os"
-	"path/filepath"
-	"regexp"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -17,45 +14,7 @@ import (
 // TestAgentScripts runs testdata/agent: commands that speak to an agent which is a cluster by
 // itself, and starts real programs.
 func TestAgentScripts(t *testing.T) {
-	env := goEnv(t)
-	jobs, err := filepath.Abs("testdata/jobs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache := t.TempDir()
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/agent",
-		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Setup: func(e *testscript.Env) error {
-			e.Vars = append(e.Vars, env...)
-			e.Setenv("JOBS", jobs)
-			e.Setenv("XDG_CACHE_HOME", cache)
-			e.Setenv("WEIR_CONFIG", filepath.Join(e.WorkDir, "contexts.yaml"))
-			return nil
-		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "agent": startAgent, "until": until},
-	})
-}
-
-// until runs a command until its output matches: until PATTERN COMMAND ...
-func until(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: until PATTERN COMMAND ...")
-	}
-	want, err := regexp.Compile(args[0])
-	ts.Check(err)
-	late := time.After(time.Minute)
-	for {
-		err := ts.Exec(args[1], args[2:]...)
-		if out := ts.ReadFile("stdout"); err == nil && want.MatchString(out) {
-			return
-		}
-		select {
-		case <-late:
-			ts.Fatalf("%s never matched %s:\n%s%s", args[1:], args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	runScripts(t, "testdata/agent", scriptCmds{"agent": startAgent}, nil)
 }
 
 // startAgent runs an agent as weir agent --dev does, at ports that are free, until the script

@@ -17,17 +17,22 @@ import (
 
 func newAuditCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "audit --state DIR [JOB]",
-		Short: "Print the books of a job: what came in, what was passed on, what was committed",
+		Use:   "audit --state DIR [JOB] | audit log",
+		Short: "Print the books of a job, or with log who has done what to a cluster",
 		Long: `Audit balances the books of all checkpoints of a job that are kept: on each exchange what
 was sent is what was received or is under way, and what sinks were given is what they have
 prepared. It prints the totals since the job began, by operator and edge.
 
-Where something does not balance it names the first epoch and edge, and exits with 1.`,
+Where something does not balance it names the first epoch and edge, and exits with 1.
+
+The books are read from where the job's checkpoints are. The audit log of a cluster, which is about
+users, is weir audit log.`,
 		Example: `  weir audit --state ./state clickstream
-  weir audit --state ./state clickstream -o json`,
+  weir audit --state ./state clickstream -o json
+  weir audit log`,
 		Args: atMost(1),
 	}
+	cmd.AddCommand(newAuditLogCmd())
 	location, format := addStateFlag(cmd), addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := oneOf("-o", *format, "text", "json"); err != nil {

@@ -19,24 +19,7 @@ import (
 // TestClusterScripts runs testdata/cluster: commands that speak to a cluster, which is one in
 // memory behind the real HTTP API.
 func TestClusterScripts(t *testing.T) {
-	env := goEnv(t)
-	jobs, err := filepath.Abs("testdata/jobs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache := t.TempDir()
-	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/cluster",
-		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Setup: func(e *testscript.Env) error {
-			e.Vars = append(e.Vars, env...)
-			e.Setenv("JOBS", jobs)
-			e.Setenv("XDG_CACHE_HOME", cache)
-			e.Setenv("WEIR_CONFIG", filepath.Join(e.WorkDir, "contexts.yaml"))
-			return nil
-		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "serve": serve},
-	})
+	runScripts(t, "testdata/cluster", scriptCmds{"serve": serve}, nil)
 }
 
 // serve starts a cluster and puts its address into WEIR_ADDRESS: serve [TOKENS [HOST]], where

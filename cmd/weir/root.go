@@ -19,6 +19,7 @@ var commands = []func() *cobra.Command{
 	newJobCmd,
 	newNodeCmd,
 	newMembersCmd,
+	newGossipCmd,
 	newContextCmd,
 	newTLSCmd,
 	newTokenCmd,

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -23,25 +26,58 @@ func TestMain(m *testing.M) {
 // testdata/jobs, which is $JOBS there, with the build cache of this test run: no
 // network is needed. UPDATE_SCRIPTS=1 rewrites what they compare with.
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/script", scriptCmds{"interrupt": interrupt}, nil)
+}
+
+// scriptCmds are those of scripts.
+type scriptCmds = map[string]func(ts *testscript.TestScript, neg bool, args []string)
+
+// runScripts runs the scripts of a directory, with commands of their own beside exits and until.
+func runScripts(t *testing.T, dir string, own scriptCmds, setup func(*testscript.Env) error) {
 	env := goEnv(t)
 	jobs, err := filepath.Abs("testdata/jobs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cache := t.TempDir() // one for all scripts: the job is linked once
+	all := scriptCmds{"exits": exits, "until": until}
+	maps.Copy(all, own)
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
+		Dir:           dir,
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, env...)
 			e.Setenv("JOBS", jobs)
 			e.Setenv("XDG_CACHE_HOME", cache)
+			e.Setenv("WEIR_CONFIG", filepath.Join(e.WorkDir, "contexts.yaml"))
+			if setup != nil {
+				return setup(e)
+			}
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "interrupt": interrupt,
-		},
+		Cmds: all,
 	})
+}
+
+// until runs a command until its output matches: until PATTERN COMMAND ...
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND ...")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	late := time.After(time.Minute)
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		if out := ts.ReadFile("stdout"); err == nil && want.MatchString(out) {
+			return
+		}
+		select {
+		case <-late:
+			ts.Fatalf("%s never matched %s:\n%s%s", args[1:], args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // goEnv is what the go command needs in an environment where it finds no home.

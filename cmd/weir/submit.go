@@ -52,6 +52,7 @@ has failed or was cancelled. Ctrl-C ends the waiting, not the job.`,
   weir submit ./bin/clickstream --job clicks --state s3://bucket/weir --secret AWS_SECRET_ACCESS_KEY=s3-key
   weir submit ./bin/clickstream --job clicks --autoscale 2..16,utilization=0.6,down-after=10m
   weir submit ./examples/wordcount --dry-run
+  weir submit ./examples/clickstream --job again --state s3://bucket/weir --from s3://bucket/saved/clicks-1
   weir submit ./examples/wordcount --wait`,
 		Args: cobra.ArbitraryArgs, // program knows what must come before --
 	}
@@ -62,6 +63,7 @@ has failed or was cancelled. Ctrl-C ends the waiting, not the job.`,
 	fs.IntVar(&s.spec.Parallelism, "parallelism", 1, "`N` tasks for each chain")
 	fs.StringVar(&s.autoscale, "autoscale", "", "let the cluster choose the parallelism: "+strings.Replace(autoscaleForm, "MIN..MAX", "`MIN..MAX`", 1))
 	fs.StringVar(&s.spec.State, "state", "", "`DIR` or URL for checkpoints, the same on all agents")
+	fs.StringVar(&s.spec.From, "from", "", "start from the savepoint at `DIR` or URL, if the job has no checkpoint of its own")
 	fs.IntVar(&s.spec.SlotsPerExecutor, "slots-per-executor", 0, "`N` slots at most of one executor; 0 is as many as there are")
 	fs.StringVar(&s.memory, "memory", "0", "`SIZE` of each executor, such as 512MB; 0 is no limit")
 	fs.IntVar(&s.spec.CPUs, "cpus", 0, "`N` CPUs of each executor; 0 is no limit")

@@ -109,6 +109,9 @@ func (x *execution) options(o Options) Options {
 	if spec.State != "" {
 		o.State = spec.State
 	}
+	if spec.From != "" {
+		o.From = spec.From
+	}
 	if spec.Memory > 0 {
 		o.Memory = max(spec.Memory, leastMemory)
 	}

@@ -30,6 +30,10 @@ type State struct {
 	Members []api.Member
 	// Artifacts are programs by hash.
 	Artifacts map[string][]byte
+	// Audit is the audit log.
+	Audit []api.AuditEntry
+	// Keys are names of keys of gossip, which all agents have; the first is in use.
+	Keys []string
 	// Time is what the cluster's clock shows, in microseconds.
 	Time int64
 }

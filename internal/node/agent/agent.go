@@ -39,7 +39,8 @@ type Options struct {
 	// Program is the path of weir, for jobs that name no program of their own.
 	Program string
 	Log     *slog.Logger // default: nothing is logged
-	// Audit gets a line for each request that changes something. Default: Log.
+	// Audit gets a line for each request that changes something, beside the audit log in the data
+	// directory. Default: nobody.
 	Audit *slog.Logger
 	// Host is what is around the agent. Default: this machine.
 	Host Host
@@ -63,6 +64,7 @@ type Agent struct {
 	rpc       *rpc.NodeServer
 	listener  net.Listener
 	http      net.Listener // nil: an agent that is no server found its address taken
+	audit     *auditLog    // nil where http is
 	asked     asked
 	scrapes   *scrapes
 
@@ -279,7 +281,7 @@ func (a *Agent) openRaft() error {
 	}
 	a.onClose(a.raft.Close)
 	a.leader = newLeader(a.raft, control.Options{Lease: time.Duration(c.Lease)})
-	a.leader.log, a.leader.version, a.leader.open = a.log, a.o.Version, a.read
+	a.leader.log, a.leader.version, a.leader.open = a.log, a.o.Version, a.serve
 	a.leader.rpc = func(id string) string {
 		m, _ := a.member(id)
 		return m.Node.RPC

@@ -126,14 +126,19 @@ func scan(r io.Reader, f func(api.LogLine) error) error {
 
 // openAt reads something of an allocation at its agent.
 func (a *Agent) openAt(ctx context.Context, v *registry.View, x *registry.Alloc, q *rpc.Read) (io.ReadCloser, error) {
-	if x.Alloc.Node == a.node.ID {
-		return a.read(ctx, q)
-	}
 	n := v.Node(x.Alloc.Node)
 	if n == nil {
 		return nil, errors.New("its agent is not known any more")
 	}
-	c, err := rpc.NewNodeClient(n.Info.RPC, a.clientTLS(certs.Server, certs.Agent), rpc.Options{Dial: a.o.Host.Dial})
+	return a.openNode(ctx, n.Info.ID, n.Info.RPC, q)
+}
+
+// openNode reads something of an agent, at its address.
+func (a *Agent) openNode(ctx context.Context, id api.NodeID, addr string, q *rpc.Read) (io.ReadCloser, error) {
+	if id == a.node.ID {
+		return a.read(ctx, q)
+	}
+	c, err := rpc.NewNodeClient(addr, a.clientTLS(certs.Server, certs.Agent), rpc.Options{Dial: a.o.Host.Dial})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,10 @@ func (a *Agent) openHTTP() error {
 		return fmt.Errorf("listen.http: %w", err)
 	}
 	a.http = l
+	if a.audit, err = openAudit(a.dir("audit"), int64(c.Limits.Audit), c.Name); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	a.onClose(a.audit.Close)
 	a.onClose(func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
@@ -48,9 +52,9 @@ func (a *Agent) openHTTP() error {
 // serveHTTP answers users until ctx ends.
 func (a *Agent) serveHTTP(ctx context.Context) error {
 	c := &a.o.Config
-	o := web.Options{TLS: a.serverTLS(certs.Client, certs.Server, certs.Agent), Log: a.log, Audit: a.o.Audit,
+	o := web.Options{TLS: a.serverTLS(certs.Client, certs.Server, certs.Agent), Log: a.log, Audit: a.written(),
 		Observer: observer{a}, Answered: a.scrapes.answered,
-		MaxArtifact: int64(c.Limits.Artifact), Rate: float64(c.Limits.RequestsPerSecond)}
+		MaxArtifact: int64(c.Limits.Artifact), Rate: float64(c.Limits.RequestsPerSecond), Locations: c.Locations}
 	if c.TokenFile != "" {
 		set, err := token.Open(c.TokenFile, nil, func(err error) {
 			if err != nil {
@@ -69,6 +73,14 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 		return web.New(nil, o).Serve(ctx, a.http)
 	}
 	return web.New(&backend{a}, o).Serve(ctx, a.http)
+}
+
+// written is where requests are written down: in the audit log, and where else it is wanted.
+func (a *Agent) written() *slog.Logger {
+	if a.o.Audit == nil {
+		return slog.New(a.audit)
+	}
+	return slog.New(slog.NewMultiHandler(a.o.Audit.Handler(), a.audit))
 }
 
 // said tells people where the agent is.

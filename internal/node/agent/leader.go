@@ -324,7 +324,7 @@ func coordinatorOf(v *registry.View, j *registry.Job) string {
 
 // Open reads a program from this server.
 func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
-	if l.open == nil || q.Program == "" && q.Log == "" && q.Ask == "" {
+	if l.open == nil || *q == (rpc.Read{}) {
 		return nil, errors.New("there is nothing to read")
 	}
 	return l.open(ctx, q)

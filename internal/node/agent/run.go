@@ -192,11 +192,17 @@ func (a *Agent) read(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
 	if kind, over, ok := api.AsksProfile(q.Ask); ok {
 		return a.profileOf(ctx, q.Of, kind, over)
 	}
-	if q.Ask != "" {
+	switch {
+	case q.Ask != "":
 		_, text, err := a.ask(ctx, q.Of, q.Ask, askTimeout)
 		return io.NopCloser(strings.NewReader(text)), err
-	}
-	if q.Program == "" {
+	case q.Keys != nil:
+		return a.changeKeys(q.Keys)
+	case q.Audit > 0 && a.audit == nil:
+		return nil, errors.New("nobody can ask this agent for anything")
+	case q.Audit > 0:
+		return a.audit.read(q.Audit)
+	case q.Program == "":
 		return a.executors.Logs(ctx, q.Log, executor.LogOptions{Tail: q.Tail, Follow: q.Follow})
 	}
 	h, err := artifact.ParseHash(q.Program)
@@ -214,7 +220,17 @@ func (reader) Report(context.Context, *api.Report) (*api.Orders, error) {
 }
 
 func (r reader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
-	return r.a.read(ctx, q)
+	return r.a.serve(ctx, q)
+}
+
+// serve is read for others.
+func (a *Agent) serve(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
+	if q.Keys != nil || q.Audit != 0 {
+		if err := a.fromServer(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a.read(ctx, q)
 }
 
 // elsewhere is another server as a source of programs.

@@ -52,6 +52,8 @@ type Config struct {
 	TokenFile  string `yaml:"token_file" about:"hashed tokens for the HTTP API; see weir token"`
 	SecretsDir string `yaml:"secrets_dir" about:"directory with a file for each secret that jobs may name"`
 
+	Locations []string `yaml:"locations" about:"directories and URLs below which jobs may keep checkpoints and savepoints; anywhere if there is none"`
+
 	Log       Log      `yaml:"log"`
 	Limits    Limits   `yaml:"limits"`
 	Lease     Duration `yaml:"lease" about:"how long an agent goes on without the leader's word"`
@@ -98,6 +100,7 @@ type Limits struct {
 	Artifact          Size `yaml:"artifact" about:"the largest program"`
 	Artifacts         Size `yaml:"artifacts" about:"all programs together; those that no job needs go first"`
 	ExecutorLog       Size `yaml:"executor_log" about:"the log of one executor, older lines go"`
+	Audit             Size `yaml:"audit" about:"what a server has written down of requests, older lines go"`
 	Spill             Size `yaml:"spill" about:"partitions on disk; 0 is no limit"`
 	Events            int  `yaml:"events" about:"events that are kept of each job"`
 	RequestsPerSecond int  `yaml:"requests_per_second" about:"HTTP requests of one token"`
@@ -115,7 +118,7 @@ func Default() Config {
 		Listen:    Listen{HTTP: "127.0.0.1:7470", Gossip: "127.0.0.1:7471", RPC: "127.0.0.1:7472", Executors: "127.0.0.1"},
 		Slots:     runtime.GOMAXPROCS(0),
 		Log:       Log{Level: "info", Format: "text"},
-		Limits:    Limits{Artifact: 1 << 30, Artifacts: 10 << 30, ExecutorLog: 64 << 20, Events: 1000, RequestsPerSecond: 100},
+		Limits:    Limits{Artifact: 1 << 30, Artifacts: 10 << 30, ExecutorLog: 64 << 20, Audit: 16 << 20, Events: 1000, RequestsPerSecond: 100},
 		Lease:     Duration(3 * time.Second),
 		Heartbeat: Duration(150 * time.Millisecond),
 	}
@@ -162,7 +165,7 @@ func (c *Config) Check() error {
 		wrong("heartbeat", "%s must be at least 10ms and at most a quarter of lease, which is %s", c.Heartbeat, c.Lease)
 	}
 	for key, n := range map[string]int64{"limits.artifact": int64(c.Limits.Artifact), "limits.artifacts": int64(c.Limits.Artifacts),
-		"limits.executor_log": int64(c.Limits.ExecutorLog), "limits.events": int64(c.Limits.Events), "limits.requests_per_second": int64(c.Limits.RequestsPerSecond)} {
+		"limits.executor_log": int64(c.Limits.ExecutorLog), "limits.audit": int64(c.Limits.Audit), "limits.events": int64(c.Limits.Events), "limits.requests_per_second": int64(c.Limits.RequestsPerSecond)} {
 		if n < 1 {
 			wrong(key, "it must be more than 0")
 		}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,19 +17,37 @@ import (
 	"github.com/weirflow/weir/web/token"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(built.dir); err != nil {
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
 
-// binary builds weir for one test.
+// built is weir, for all tests.
+var built struct {
+	sync.Once
+	dir, path string
+	err       error
+}
+
 func binary(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("it starts real clusters")
 	}
-	path, err := Build(t.Context(), t.TempDir(), "cmd/weir")
-	if err != nil {
-		t.Fatal(err)
+	built.Do(func() {
+		// It outlives the test that builds it.
+		if built.dir, built.err = os.MkdirTemp("", "rig-"); built.err == nil { //nolint:usetesting // see above
+			built.path, built.err = Build(context.WithoutCancel(t.Context()), built.dir, "cmd/weir")
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return path
+	return built.path
 }
 
 // TestLife kills a worker and the leader of a secured cluster, and wants them back.

@@ -60,7 +60,9 @@ type Assignment struct {
 	Coordinator string
 	Term        uint64
 	Wish        Wish
-	Savepoint   string
+	// Savepoint is where WishSave leaves one; what came of it is the Answer to Save.
+	Savepoint string
+	Save      uint64
 }
 
 // Request is something that one executor is asked: a savepoint while the job goes on, or
@@ -109,3 +111,7 @@ type Answer struct {
 	Answer string
 	Error  string
 }
+
+// SavepointAnswer is the form of the answer to who has asked for a savepoint: its epoch, and
+// where it is.
+const SavepointAnswer = "savepoint of epoch %d at %s"

@@ -180,7 +180,7 @@ func (l *life) want(now time.Duration, a api.Assignment) {
 		a.Coordinator, a.Term = l.a.Coordinator, l.a.Term
 	}
 	l.a.Coordinator, l.a.Term = a.Coordinator, a.Term
-	l.a.Wish, l.a.Savepoint, l.a.Job.Parallelism = a.Wish, a.Savepoint, a.Job.Parallelism
+	l.a.Wish, l.a.Savepoint, l.a.Save, l.a.Job.Parallelism = a.Wish, a.Savepoint, a.Save, a.Job.Parallelism
 	l.say()
 }
 
@@ -267,6 +267,10 @@ func (l *life) say() {
 	case w != l.told.wish || w == api.WishSave && l.a.Savepoint != l.told.savepoint:
 		c.Wish, c.Savepoint = w, l.a.Savepoint
 		l.told.wish, l.told.savepoint = w, l.a.Savepoint
+		if w == api.WishSave && l.a.Save != 0 && number(l.waiting, l.a.Save) < 0 && (len(l.pending)+len(l.waiting) < maxRequests || l.giveUp()) {
+			c.Request = l.a.Save
+			l.waiting = append(l.waiting, api.Request{ID: l.a.Save, Alloc: l.a.Alloc.ID, Savepoint: l.a.Savepoint})
+		}
 	case next >= 0:
 		r := l.pending[next]
 		l.pending = slices.Delete(l.pending, next, next+1)

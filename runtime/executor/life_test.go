@@ -61,6 +61,12 @@ func parseAssignment(t *testing.T, d *datadriven.TestData, f []string) api.Assig
 			a.Wish = api.Wish(v)
 		case "savepoint":
 			a.Savepoint = v
+		case "save":
+			n, err := strconv.ParseUint(v, 10, 64)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			a.Save = n
 		case "is-coordinator":
 			a.Alloc.Coordinator = true
 		case "stop":

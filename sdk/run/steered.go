@@ -92,10 +92,11 @@ func (s *steered) savepoint(c api.ExecutorCommand) {
 			s.x.answer(c.Request, "", err)
 			return
 		}
+		// It is answered before the end, behind which nobody waits for an answer.
+		s.x.answer(c.Request, fmt.Sprintf(api.SavepointAnswer, epoch, c.Savepoint), nil)
 		if c.Wish == api.WishSave {
 			s.c.Suspend("")
 		}
-		s.x.answer(c.Request, fmt.Sprintf("savepoint of epoch %d at %s", epoch, c.Savepoint), nil)
 	})
 }
 

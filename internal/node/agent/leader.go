@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -210,6 +211,10 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 	c.at, c.dead, c.leaves = now, false, r.Leaving
 	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) })
 	l.mu.Unlock()
+	// What was asked of a job that has ended meanwhile is answered by what it said before.
+	if err := l.answers(ctx, r); err != nil {
+		return err
+	}
 	if !told {
 		if _, err := l.raft.Apply(ctx, &registry.UpdateAllocs{Node: r.Node.ID, Statuses: r.Allocs}, string(r.Node.ID)); err != nil {
 			return err
@@ -221,7 +226,7 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 	if news {
 		l.nudge()
 	}
-	return l.answers(ctx, r)
+	return nil
 }
 
 // answers decides what came of savepoints that were asked for.
@@ -234,9 +239,13 @@ func (l *leader) answers(ctx context.Context, r *api.Report) error {
 			if a.ID == 0 || j.Save.Request != a.ID {
 				continue
 			}
+			epoch, where := j.Report.Epoch, ""
+			if _, err := fmt.Sscanf(a.Answer, api.SavepointAnswer, &epoch, &where); err != nil {
+				epoch = j.Report.Epoch // one that says it in other words
+			}
 			c := &registry.AddSavepoint{Job: j.Name, Request: a.ID, Error: a.Error,
 				Savepoint: registry.Savepoint{Where: cmp.Or(j.Save.Where, a.Answer), Time: l.now().UnixMicro(), Version: j.Spec().Version,
-					Epoch: j.Report.Epoch, Attempt: j.Report.Attempt}}
+					Epoch: epoch, Attempt: j.Report.Attempt}}
 			if _, err := l.raft.Apply(ctx, c, string(r.Node.ID)); err != nil && !errors.Is(err, registry.ErrRefused) {
 				return err
 			}
@@ -278,8 +287,13 @@ func (l *leader) orders(r *api.Report) *api.Orders {
 		as := api.Assignment{Alloc: a.Alloc, Job: specNow(j, a.Alloc.Version), Wish: j.Wish, Savepoint: j.Save.Where, Term: j.Term}
 		as.Coordinator = coordinatorOf(v, j)
 		o.Allocs = append(o.Allocs, as)
-		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && j.Save.Request != 0 && j.Wish == api.WishRun {
-			o.Requests = append(o.Requests, api.Request{ID: j.Save.Request, Alloc: a.Alloc.ID, Savepoint: j.Save.Where})
+		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && j.Save.Request != 0 {
+			switch j.Wish {
+			case api.WishRun:
+				o.Requests = append(o.Requests, api.Request{ID: j.Save.Request, Alloc: a.Alloc.ID, Savepoint: j.Save.Where})
+			case api.WishSave:
+				o.Allocs[len(o.Allocs)-1].Save = j.Save.Request
+			}
 		}
 	}
 	for _, s := range r.Allocs {

@@ -183,6 +183,10 @@ type JobReport struct {
 	Reason string `json:"reason,omitempty"`
 	// Slots is how many it wants in all.
 	Slots int `json:"slots"`
+	// Notes are the newest things that have happened to its tasks, a line each; Noted counts
+	// all there were. They become events of the job.
+	Notes string `json:"notes,omitempty"`
+	Noted uint64 `json:"noted,omitempty"`
 }
 
 // ExecutorConfig is what an executor is started with: one line of JSON on its standard
@@ -198,6 +202,8 @@ type ExecutorConfig struct {
 	Dir         string `json:"dir"` // its own, for local files
 	// Listen is the host to listen at.
 	Listen string `json:"listen"`
+	// Outputs is where the agent keeps what tasks write to blocking exchanges.
+	Outputs string `json:"outputs,omitempty"`
 	// CA, Cert and Key are PEM, for mutual TLS; empty: none.
 	CA   []byte `json:"ca,omitempty"`
 	Cert []byte `json:"cert,omitempty"`

@@ -149,6 +149,16 @@ func PeerOf(cs *tls.ConnectionState) (Role, string, error) {
 	return role, cs.PeerCertificates[0].Subject.CommonName, err
 }
 
+// JobOf is the job that a peer's certificate names, on a connection that was let in: that of
+// an executor.
+func JobOf(cs *tls.ConnectionState) (string, error) {
+	if cs == nil || len(cs.PeerCertificates) == 0 {
+		return "", errors.New("certs: the peer has shown no certificate")
+	}
+	_, job, err := roleAndJob(cs.PeerCertificates[0])
+	return job, err
+}
+
 func (id *Identity) verify(cs tls.ConnectionState, usage x509.ExtKeyUsage, allowed []Role) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("certs: the peer has shown no certificate")

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirflow/weir/api"
 )
@@ -234,6 +235,8 @@ func (c *change) report(a *Alloc, report *api.JobReport) bool {
 	}
 	news := *report
 	news.Reason = cut(news.Reason, MaxText)
+	notes := news.Notes
+	news.Notes = "" // they become events
 	if news == j.Report {
 		return false // also where the leader has decided another status since: it knew of this report
 	}
@@ -244,10 +247,29 @@ func (c *change) report(a *Alloc, report *api.JobReport) bool {
 		j.Index = c.index
 	}
 	c.s.jobs[j.Name] = j
+	c.noted(j.Name, notes, news, was.Report)
 	if news.Status != was.Status || news.Reason != was.Reason {
 		c.setJobStatus(j.Name, news.Status, news.Reason)
 	}
 	return true
+}
+
+// maxNotes is how many events one report makes at most.
+const maxNotes = 32
+
+// noted makes events of what a coordinator has noted since its last report.
+func (c *change) noted(job, notes string, now, was api.JobReport) {
+	news := now.Noted
+	if now.Attempt == was.Attempt && now.Noted >= was.Noted { // else another coordinator counts
+		news -= was.Noted
+	}
+	if news == 0 || notes == "" {
+		return
+	}
+	lines := strings.Split(notes, "\n")
+	for _, line := range lines[max(0, len(lines)-int(min(news, maxNotes))):] {
+		c.note(Event{Kind: EventTask, Job: job, Text: line})
+	}
 }
 
 // setJobStatus brings a job to a status. One that ends tells its executors so.

@@ -136,6 +136,7 @@ const (
 	EventPlaced     = "placed"     // executors were placed or told to end
 	EventExecutor   = "executor"   // one ended, failed or was lost
 	EventSavepoint  = "savepoint"  // one is there, or could not be made
+	EventTask       = "task"       // of a job in batch mode: it runs, failed, runs again
 	EventScale      = "scale"      // another parallelism is wanted
 	EventArtifact   = "artifact"   // a program came or went
 	EventJobRemoved = "jobremoved" // a job was forgotten

@@ -11,7 +11,6 @@ import (
 	"github.com/weirflow/weir/api/rpc"
 	"github.com/weirflow/weir/checkpoint/store"
 	"github.com/weirflow/weir/graph"
-	"github.com/weirflow/weir/runtime/worker"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/scheduler/fleet"
 )
@@ -97,24 +96,25 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 	defer x.closeOr(c.opt.Log)
 	c.member.Hello.Data = x.addr
-	f := fleet.New(fleet.Options{Waiting: c.report.waits, Log: c.opt.Log})
-	s, err := c.scheduler(d, f, c.plan)
+	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	at := newAgents(wctx, &c.member)
+	defer at.closeOr(c.opt.Log)
+	f, run, err := c.control(d, at)
 	if err != nil {
 		return err
 	}
-	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	var w *elastic
 	if c.member.Hello.Slots > 0 {
 		to := &relay{}
-		w = newElastic(c.plan, c.opt.Check, func(p *graph.Plan) *worker.Worker { return x.worker(wctx, d, p, to) })
+		w = newElastic(c.plan, c.opt.Check, func(p *graph.Plan) waited { return x.worker(wctx, d, p, to, at) })
 		_, to.Scheduler = f.Join(w, c.member.Hello)
 	}
 	server, serving, err := c.serve(f)
 	if err != nil {
 		return err
 	}
-	err = c.run(ctx, d, f, s)
+	err = run(ctx)
 	if ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
 		server.Over(ending(err))
 	}
@@ -178,6 +178,43 @@ func ending(err error) string {
 	return "it has failed: " + err.Error()
 }
 
+// members are a job's executors: those of a fleet, or a scheduler's own in batch mode.
+type members interface {
+	Join(api.Worker, api.Hello) (fleet.ID, api.Scheduler)
+	Leave(fleet.ID, error)
+}
+
+// control makes what takes executors, and what runs the job with them.
+func (c *Coordinator) control(d *durable, at *agents) (members, func(context.Context) error, error) {
+	if c.plan.Mode == graph.Batch {
+		return c.controlBatch(d, at)
+	}
+	f := fleet.New(fleet.Options{Waiting: c.report.waits, Log: c.opt.Log})
+	s, err := c.scheduler(d, f, c.plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, func(ctx context.Context) error { return c.run(ctx, d, f, s) }, nil
+}
+
+// controlBatch is control in batch mode.
+func (c *Coordinator) controlBatch(d *durable, at *agents) (members, func(context.Context) error, error) {
+	o, err := d.scheduling(c.plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Listener = c.report.listen(o.Listener)
+	s, err := scheduler.NewBatch(scheduler.BatchOptions{Options: o, Stores: stores{at}, Waiting: c.report.waits, Task: c.report.tasks(c.opt.Task)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func(ctx context.Context) error {
+		defer c.between(false)
+		c.begin(s)
+		return s.Run(ctx)
+	}, nil
+}
+
 func (c *Coordinator) scheduler(d *durable, f *fleet.Fleet, plan *graph.Plan) (*scheduler.Scheduler, error) {
 	o, err := d.scheduling(plan)
 	if err != nil {
@@ -194,8 +231,8 @@ func (c *Coordinator) scheduler(d *durable, f *fleet.Fleet, plan *graph.Plan) (*
 	return s, nil
 }
 
-// serve takes executors into the fleet, until the server is closed.
-func (c *Coordinator) serve(f *fleet.Fleet) (*rpc.Server, <-chan error, error) {
+// serve takes executors in, until the server is closed.
+func (c *Coordinator) serve(f members) (*rpc.Server, <-chan error, error) {
 	h := c.member.Hello
 	l, err := c.member.listen()
 	if err != nil {

@@ -6,25 +6,24 @@ import (
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/graph"
-	"github.com/weirflow/weir/runtime/worker"
 )
 
 // elastic is a worker whose plan follows the job's parallelism: a deployment with another one
 // than the last is of a plan of its own, and goes to a new worker. All tasks of the old one
 // have ended then, as they must have before any deployment.
 type elastic struct {
-	worked func(*graph.Plan) *worker.Worker
+	worked func(*graph.Plan) waited
 	check  func(*graph.Plan) error
 	mu     struct {
 		sync.Mutex
 		plan *graph.Plan
-		now  *worker.Worker
+		now  waited
 	}
 }
 
 // newElastic makes one that begins with a plan. made makes the worker of a plan; check may be
 // nil.
-func newElastic(plan *graph.Plan, check func(*graph.Plan) error, made func(*graph.Plan) *worker.Worker) *elastic {
+func newElastic(plan *graph.Plan, check func(*graph.Plan) error, made func(*graph.Plan) waited) *elastic {
 	e := &elastic{worked: made, check: check}
 	e.mu.plan, e.mu.now = plan, made(plan)
 	return e
@@ -46,7 +45,7 @@ func planAt(p *graph.Plan, parallelism int, check func(*graph.Plan) error) (*gra
 }
 
 // worker is that of the newest deployment.
-func (e *elastic) worker() *worker.Worker {
+func (e *elastic) worker() waited {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.mu.now

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/runtime/worker"
@@ -36,10 +38,20 @@ func (x *exchange) closeOr(log *slog.Logger) {
 }
 
 // worker makes a worker whose tasks have their state in d and end with ctx.
-func (x *exchange) worker(ctx context.Context, d *durable, plan *graph.Plan, s api.Scheduler) *worker.Worker {
+func (x *exchange) worker(ctx context.Context, d *durable, plan *graph.Plan, s api.Scheduler, at *agents) waited {
 	o := d.working(plan, s)
+	if plan.Mode == graph.Batch {
+		o.Outputs = &worker.Outputs{FS: vfs.Default, Host: at, Opener: at.opener, Options: outputOptions(d.opt, plan)}
+		return worker.NewBatch(ctx, o)
+	}
 	o.Endpoint = x.Endpoint
 	return worker.New(ctx, o)
+}
+
+// waited is a worker whose tasks can be waited for.
+type waited interface {
+	api.Worker
+	Wait()
 }
 
 // workDirOf is where a member has the files of its tasks.

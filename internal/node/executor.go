@@ -9,7 +9,6 @@ import (
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/api/rpc"
 	"github.com/weirflow/weir/graph"
-	"github.com/weirflow/weir/runtime/worker"
 	"github.com/weirflow/weir/scheduler/fleet"
 )
 
@@ -156,7 +155,9 @@ func (e *Executor) work(ctx context.Context, d *durable, x *exchange, at Address
 	// Tasks go on until they are told that the link has ended, and not before its last message.
 	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	w := newElastic(e.plan, e.opt.Check, func(p *graph.Plan) *worker.Worker { return x.worker(wctx, d, p, l) })
+	agents := newAgents(wctx, &e.member)
+	defer agents.closeOr(e.opt.Log)
+	w := newElastic(e.plan, e.opt.Check, func(p *graph.Plan) waited { return x.worker(wctx, d, p, l, agents) })
 	err = l.Run(ctx, &willing{elastic: w, to: l})
 	cancel()
 	w.Wait()

@@ -30,6 +30,8 @@ type Member struct {
 	Network Network
 	// ServerTLS and ClientTLS are for connections that are taken and made. Default: none.
 	ServerTLS, ClientTLS *tls.Config
+	// AgentTLS is for connections to agents' outputs; Hello.Store is where this agent's are.
+	AgentTLS *tls.Config
 	// Ready is told where the process listens, once it does. Default: nobody.
 	Ready func(api.ExecutorReady)
 	// RPC are the settings of what coordinator and executors say to each other.
@@ -46,6 +48,7 @@ func (m *Member) Trust(ca, cert, key []byte) error {
 	if err != nil {
 		return fmt.Errorf("the certificate of the executor: %w", err)
 	}
+	m.AgentTLS = id.ClientConfig(certs.Agent, certs.Server)
 	m.ServerTLS, m.ClientTLS = id.ServerConfig(certs.Executor, certs.Agent), id.ClientConfig(certs.Executor, certs.Agent)
 	return nil
 }
@@ -94,6 +97,9 @@ func Fingerprint(p *graph.Plan) (string, error) {
 	h := sha256.New()
 	h.Write(b)
 	fmt.Fprintf(h, "\nchaining %t", p.Options.Chaining)
+	if p.Mode != graph.Streaming {
+		fmt.Fprintf(h, "\n%s", p.Mode)
+	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 

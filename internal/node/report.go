@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,6 +65,56 @@ var jobStatus = map[job.State]api.JobStatus{
 	job.Created: api.JobStarting, job.Deploying: api.JobStarting, job.Failing: api.JobStarting, job.Restarting: api.JobStarting,
 	job.Running: api.JobRunning, job.Finishing: api.JobRunning, job.Stopping: api.JobStopping, job.Cancelling: api.JobStopping,
 	job.Finished: api.JobFinished, job.Stopped: api.JobStopped, job.Cancelled: api.JobCancelled, job.Failed: api.JobFailed,
+}
+
+// Notes are bounded: those that nobody has read in time are missed, by count.
+const (
+	maxNotes = 32
+	maxNote  = 200
+)
+
+// tasks adds the reporter to what is told of tasks in batch mode. Of those that run for the
+// first time one for each chain is told, of those that run again all are.
+func (r *reporter) tasks(next func(scheduler.TaskEvent)) func(scheduler.TaskEvent) {
+	ran, seen := map[flow.TaskID]bool{}, map[flow.ChainID]bool{}
+	return func(e scheduler.TaskEvent) {
+		text := e.Message
+		switch e.Kind {
+		case "started":
+			if !ran[e.Task] {
+				ran[e.Task] = true
+				if seen[e.Task.Chain] {
+					text = ""
+				} else {
+					text += ", the first of its chain"
+				}
+				seen[e.Task.Chain] = true
+			}
+		case "finished":
+			text = ""
+		}
+		if text != "" {
+			r.update(func() { r.note(text) })
+		}
+		if next != nil {
+			next(e)
+		}
+	}
+}
+
+// note appends a line, under the lock.
+func (r *reporter) note(text string) {
+	text = strings.ReplaceAll(text, "\n", " ")
+	if len(text) > maxNote {
+		text = strings.ToValidUTF8(text[:maxNote], "") + "…"
+	}
+	var lines []string
+	if r.mu.now.Notes != "" {
+		lines = strings.Split(r.mu.now.Notes, "\n")
+	}
+	lines = append(lines, text)
+	r.mu.now.Notes = strings.Join(lines[max(0, len(lines)-maxNotes):], "\n")
+	r.mu.now.Noted++
 }
 
 func (r *reporter) waits(reason string) { r.update(func() { r.mu.waiting = reason }) }

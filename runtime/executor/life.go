@@ -378,6 +378,9 @@ func (l *life) event(now time.Duration, e api.ExecutorEvent) {
 		was := l.status.Job
 		j := *e.Job
 		j.Reason = clip(j.Reason)
+		if len(j.Notes) > maxNotes {
+			j.Notes = "" // nothing of ours is as long
+		}
 		if was == nil || *was != j {
 			l.status.Job, l.dirty = &j, true
 		}
@@ -394,6 +397,9 @@ func (l *life) event(now time.Duration, e api.ExecutorEvent) {
 		l.answer(a)
 	}
 }
+
+// maxNotes is how many bytes a report's notes may have.
+const maxNotes = 16 << 10
 
 // answer gives one, and remembers it for a repeat of the request, as far as what is
 // remembered does not become too much.

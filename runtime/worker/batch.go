@@ -191,8 +191,10 @@ func (u *unit) run() {
 	u.mu.Lock()
 	if id, lost := spill.IsLost(u.feed); lost && err != nil {
 		m.State = api.Failed
-		m.Failure = &api.Failure{Domain: uint8(flow.DomainExternal), Retryable: true, Message: u.feed.Error(), Cause: u.feed,
-			Lost: &api.Lost{Output: u.at[id].output, Gone: errors.Is(u.feed, spill.ErrUnreachable)}}
+		m.Failure = &api.Failure{Domain: uint8(flow.DomainExternal), Retryable: true, Message: u.feed.Error(), Cause: u.feed}
+		if !errors.Is(u.feed, spill.ErrInterrupted) {
+			m.Failure.Lost = &api.Lost{Output: u.at[id].output, Gone: errors.Is(u.feed, spill.ErrUnreachable)}
+		}
 	}
 	u.mu.Unlock()
 	u.b.mu.Lock()

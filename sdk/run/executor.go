@@ -131,8 +131,9 @@ func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error 
 	x.asked.metrics = metrics.Of(n.Metrics)
 	defer x.side.Wait()
 	member := node.Member{
-		Hello: api.Hello{Job: x.cfg.Job.Name, Alloc: alloc.ID, Node: x.cfg.Node.ID, Term: alloc.Term, Slots: alloc.Slots, Zone: x.cfg.Node.Zone},
-		Dir:   x.cfg.Dir, Listen: x.cfg.Listen,
+		Hello: api.Hello{Job: x.cfg.Job.Name, Alloc: alloc.ID, Node: x.cfg.Node.ID, Term: alloc.Term, Slots: alloc.Slots, Zone: x.cfg.Node.Zone,
+			Store: x.cfg.Outputs},
+		Dir: x.cfg.Dir, Listen: x.cfg.Listen,
 		Ready: func(r api.ExecutorReady) { x.events.tell(api.ExecutorEvent{Ready: &r}) },
 	}
 	if err := member.Trust(x.cfg.CA, x.cfg.Cert, x.cfg.Key); err != nil {

@@ -34,6 +34,10 @@ func (e *LostError) Unwrap() error { return e.Err }
 // cannot be read either. Callers may use errors.Is.
 var ErrUnreachable = errors.New("shuffle/spill: the agent cannot be reached")
 
+// ErrInterrupted says that an output could not be read to its end just now, and may be there
+// nevertheless. Callers may use errors.Is.
+var ErrInterrupted = errors.New("shuffle/spill: reading was interrupted")
+
 // Opener opens a range of an output as a stream: a [Store], or what asks the agent
 // that has it. The stream checks itself: it need not be carried by anything that does.
 type Opener interface {

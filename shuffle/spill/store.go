@@ -249,10 +249,16 @@ func (s *Store) Done(sum Summary) error {
 }
 
 // DoneFile is Done for an output that another process has written: its summary is read
-// from the file.
+// from the file. A repeat does nothing.
 func (s *Store) DoneFile(id ID) error {
 	if err := id.check(); err != nil {
 		return err
+	}
+	s.mu.Lock()
+	_, done := s.mu.done[id]
+	s.mu.Unlock()
+	if done {
+		return nil
 	}
 	f, x, err := openContents(s.fs, s.path(id))
 	if err == nil {

@@ -56,6 +56,7 @@ type Agent struct {
 
 	artifacts *artifact.Store
 	executors *executor.Manager
+	outputs   *outputs
 	gossip    atomic.Pointer[gossip.Gossip] // nil until it is open
 	raft      *raft.Node                    // nil: no server
 	leader    *leader                       // nil: no server
@@ -84,7 +85,7 @@ func Open(o Options) (_ *Agent, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	for _, step := range []func() error{a.openIdentity, a.openListener, a.openHTTP, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
+	for _, step := range []func() error{a.openIdentity, a.openListener, a.openHTTP, a.openOutputs, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}
@@ -226,7 +227,7 @@ func (a *Agent) openExecutors() (err error) {
 
 // configure completes what an executor is started with.
 func (a *Agent) configure(x *api.ExecutorConfig) error {
-	x.Node, x.Listen = a.node, a.o.Config.Listen.Executors
+	x.Node, x.Listen, x.Outputs = a.node, a.o.Config.Listen.Executors, a.outputs.addr
 	if a.id == nil {
 		return nil
 	}

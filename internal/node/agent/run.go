@@ -26,7 +26,8 @@ const lookEvery = time.Second
 // are told. It closes the agent.
 func (a *Agent) Run(ctx context.Context) error {
 	a.said()
-	served := make(chan error, 2)
+	served := make(chan error, 3)
+	a.side.Go(func() { served <- a.outputs.serve() })
 	a.side.Go(func() { served <- a.rpc.Serve(a.listener) })
 	answering, quiet := context.WithCancel(context.WithoutCancel(ctx))
 	if a.http != nil {
@@ -46,6 +47,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.leave(context.WithoutCancel(ctx))
 	unlink()
 	a.rpc.Close()
+	a.outputs.close()
 	a.side.Wait()
 	return errors.Join(err, a.Close())
 }

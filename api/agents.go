@@ -25,6 +25,8 @@ type Report struct {
 	Allocs []AllocStatus
 	// Answers are to requests in earlier Orders.
 	Answers []Answer
+	// Outputs are the jobs that have something in its store of outputs.
+	Outputs []string
 	// Have is the Sum of the orders that it has. While there are no others, the leader may wait
 	// with its answer, for Wait microseconds at most.
 	Have uint64
@@ -46,6 +48,8 @@ type Orders struct {
 	// Known are ended allocations that need not be reported any more.
 	Known    []AllocID
 	Requests []Request
+	// Clear are those of the report's Outputs that are over: what they have is of no use.
+	Clear []string
 	// Sum tells these orders from others: of all but Seq, Leader and Lease.
 	Sum uint64
 }

@@ -343,9 +343,9 @@ func (a *Agent) openGossip() (err error) {
 
 func (a *Agent) openLink() (err error) {
 	a.link, err = newLink(linkOptions{Node: a.node, Life: a.life, Runs: a.executors, Servers: a.servers, TLS: a.clientTLS(certs.Server), Dial: a.o.Host.Dial, Log: a.log,
-		Clock:  a.o.Host.Clock,
-		Lease:  lease.Options{Every: time.Duration(a.o.Config.Heartbeat)},
-		Wanted: a.wanted, Reported: a.scrapes.reported})
+		Clock:   a.o.Host.Clock,
+		Lease:   lease.Options{Every: time.Duration(a.o.Config.Heartbeat)},
+		Outputs: a.outputs.jobs, Wanted: a.wanted, Reported: a.scrapes.reported})
 	if err != nil {
 		return err
 	}
@@ -359,6 +359,9 @@ func (a *Agent) openLink() (err error) {
 
 // wanted keeps the programs of all jobs that run here.
 func (a *Agent) wanted(o *api.Orders) {
+	if len(o.Clear) > 0 { // beside the link, which must not wait for a disk
+		a.side.Go(func() { a.outputs.clear(o.Clear, a.log) })
+	}
 	if a.raft != nil {
 		return // a server keeps all
 	}

@@ -301,6 +301,11 @@ func (l *leader) orders(r *api.Report) *api.Orders {
 			o.Known = append(o.Known, s.Alloc)
 		}
 	}
+	for _, name := range r.Outputs {
+		if j := v.Job(name); j == nil || j.Status.Ended() {
+			o.Clear = append(o.Clear, name)
+		}
+	}
 	o.Sum = sum(o)
 	return o
 }

@@ -37,6 +37,8 @@ type linkOptions struct {
 	// Dial connects to a server. Default: TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	Log  *slog.Logger
+	// Outputs are the jobs that have outputs here. Default: none.
+	Outputs func() []string
 	// Wanted is told of the orders that are obeyed.
 	Wanted func(*api.Orders)
 	// Reported is told of each report how long it took. Default: nobody.
@@ -97,6 +99,9 @@ func newLink(o linkOptions) (*link, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Outputs == nil {
+		o.Outputs = func() []string { return nil }
 	}
 	held, err := lease.New(o.Lease)
 	if err != nil {
@@ -205,7 +210,7 @@ func (l *link) report(ctx context.Context) {
 	answers, leaving := slices.Clone(l.mu.answers), l.mu.leaving
 	l.mu.Unlock()
 	l.seq++
-	r := &api.Report{Seq: l.seq, Life: l.opt.Life, Node: l.opt.Node, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers,
+	r := &api.Report{Seq: l.seq, Life: l.opt.Life, Node: l.opt.Node, Leaving: leaving, Allocs: l.opt.Runs.Statuses(), Answers: answers, Outputs: l.opt.Outputs(),
 		Have: l.have, Wait: l.opt.Lease.Every.Microseconds()}
 	l.lease.Sent(l.opt.Clock(), l.seq)
 	client, from := l.client, l.addr

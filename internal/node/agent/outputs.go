@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"sync"
 
@@ -37,20 +35,13 @@ func (a *Agent) openOutputs() error {
 		return err
 	}
 	a.onClose(store.Close)
-	jobs := map[flow.JobID]bool{}
-	for _, s := range store.Outputs("") {
-		jobs[s.ID.Job] = true
-	}
-	for job := range jobs {
-		if err := store.RemoveJob(job); err != nil {
-			return err
-		}
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(c.Listen.Executors, "0"))
+	o := &outputs{store: store}
+	o.clear(o.jobs(), a.log)
+	l, err := a.o.Host.At(net.JoinHostPort(c.Listen.Executors, "0"))
 	if err != nil {
 		return fmt.Errorf("listen.executors: %w", err)
 	}
-	o := &outputs{addr: a.advertised(l), listener: l, store: store}
+	o.addr, o.listener = a.advertised(l), l
 	o.server = rpc.NewOutputServer(node.Serve(store), a.serverTLS(certs.Executor), ofJob, rpc.Options{Log: a.log})
 	a.outputs = o
 	a.onClose(func() error {
@@ -78,16 +69,21 @@ func ofJob(cs *tls.ConnectionState, job string) error {
 	return err
 }
 
-var _ rpc.Outputs = node.Serve(nil)
-
-// clearOutputs removes what jobs that are over have here.
-func (a *Agent) clearOutputs(over func(job string) bool) (errs error) {
-	seen := map[flow.JobID]bool{}
-	for _, s := range a.outputs.store.Outputs("") {
-		if job := s.ID.Job; !seen[job] && over(string(job)) {
-			errs = errors.Join(errs, a.outputs.store.RemoveJob(job))
-			seen[job] = true
+// jobs are those that have something here, in order.
+func (o *outputs) jobs() (all []string) {
+	for _, s := range o.store.Outputs("") {
+		if name := string(s.ID.Job); len(all) == 0 || all[len(all)-1] != name {
+			all = append(all, name)
 		}
 	}
-	return errs
+	return all
+}
+
+// clear removes what jobs that are over have here.
+func (o *outputs) clear(jobs []string, log *slog.Logger) {
+	for _, job := range jobs {
+		if err := o.store.RemoveJob(flow.JobID(job)); err != nil {
+			log.Warn("removing the outputs of a job that is over", "job", job, "err", err)
+		}
+	}
 }

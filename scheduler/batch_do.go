@@ -77,7 +77,8 @@ func edgeID(e api.Edge) flow.EdgeID {
 }
 
 func (s *Batch) deploy(d batch.Deploy) {
-	m := &api.Deploy{Job: string(s.opt.Job), Attempt: uint64(d.Attempt), Tasks: []api.Task{apiTask(d.Unit)}, Final: uint64(s.final)}
+	m := &api.Deploy{Job: string(s.opt.Job), Attempt: uint64(d.Attempt), Tasks: []api.Task{apiTask(d.Unit)}, Final: uint64(s.final),
+		Parallelism: s.opt.Plan.Options.Parallelism}
 	for _, in := range d.Inputs {
 		m.Inputs = append(m.Inputs, api.Output{Edge: apiEdge(in.Edge), Producer: in.Producer, Attempt: uint64(in.Attempt), Node: string(in.Node)})
 	}

@@ -37,6 +37,7 @@ func (e *Embedded) runBatch(ctx context.Context, d *durable, o scheduler.Options
 	_, to.Scheduler = s.Join(w, api.Hello{Job: string(d.opt.Job), Alloc: "here", Slots: slots(e.plan)})
 	e.begin(s)
 	defer e.between(false)
+	defer e.between(false)
 	err = s.Run(ctx)
 	cancel()
 	w.Wait()

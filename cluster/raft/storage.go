@@ -10,7 +10,10 @@ import (
 
 	hraft "github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 const (
@@ -45,7 +48,8 @@ func openStorage(o *Options) (*storage, error) {
 	}
 	// The log's own Close leaves its file of metadata open, with a lock on it.
 	meta := &metadb.BoltMetaDB{}
-	log, err := wal.Open(filepath.Join(o.Dir, "log"), wal.WithMetaStore(meta), wal.WithSegmentSize(segmentSize),
+	dir := filepath.Join(o.Dir, "log")
+	log, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentSize), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs.New())}),
 		wal.WithLogger(newLogger(o.Logger)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("raft: open the log in %s: %w", o.Dir, err), meta.Close(), unlock())
@@ -70,6 +74,23 @@ func (o *Options) wrap(logs hraft.LogStore, stable hraft.StableStore, snapshots 
 		return nil, errors.Join(fmt.Errorf("raft: cache of the log: %w", err), closeAll())
 	}
 	return &storage{logs: cache, stable: newPatient(stable, o), snapshots: snapshots, close: closeAll}, nil
+}
+
+// segments are the files of the log. When a server takes back entries that were not decided, the
+// library ends the segment that they are in without the index of a segment that has ended. While the
+// server runs it knows where entries are; once started again it would find none of
+// that segment, and panic. So such a segment is read through, as the last one is.
+type segments struct{ types.SegmentFiler }
+
+func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart != 0 {
+		return s.SegmentFiler.Open(info)
+	}
+	w, err := s.RecoverTail(info)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // patient is a stable store that does not fail to store the term. The library panics if it

@@ -282,6 +282,9 @@ func (a *Agent) openRaft() error {
 	}
 	a.onClose(a.raft.Close)
 	a.leader = newLeader(a.raft, control.Options{Lease: time.Duration(c.Lease)})
+	if a.o.Host.Dial != nil {
+		a.leader.dial = a.o.Host.Dial
+	}
 	a.leader.log, a.leader.version, a.leader.open = a.log, a.o.Version, a.serve
 	a.leader.rpc = func(id string) string {
 		m, _ := a.member(id)

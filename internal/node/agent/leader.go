@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,8 @@ type leader struct {
 	log     *slog.Logger
 	// rpc finds where another server is dialled.
 	rpc func(id string) string
+	// dial connects to an agent.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
 	// open answers what agents read here.
 	open func(context.Context, *rpc.Read) (io.ReadCloser, error)
 
@@ -64,7 +67,11 @@ type contact struct {
 func newLeader(r decides, o control.Options) *leader {
 	o.EnsureDefaults()
 	l := &leader{raft: r, opt: o, lease: o.Lease, now: time.Now, log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1),
-		rpc: func(string) string { return "" }}
+		rpc: func(string) string { return "" },
+		dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}}
 	l.mu.heard = map[api.NodeID]*contact{}
 	return l
 }

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"net"
 	"syscall"
 	"time"
 
@@ -62,7 +61,6 @@ func (l *leader) heardSince(id api.NodeID, at time.Time) bool {
 
 // ended dials an address until it refuses, which is true, or until it is of no use to go on.
 func (l *leader) ended(ctx context.Context, addr string, heard func() bool) bool {
-	d := net.Dialer{Timeout: dialWithin}
 	for _, wait := range suspectFor {
 		select {
 		case <-time.After(wait):
@@ -72,7 +70,9 @@ func (l *leader) ended(ctx context.Context, addr string, heard func() bool) bool
 		if heard() {
 			return false
 		}
-		c, err := d.DialContext(ctx, "tcp", addr)
+		dctx, cancel := context.WithTimeout(ctx, dialWithin)
+		c, err := l.dial(dctx, addr)
+		cancel()
 		switch {
 		case err == nil:
 			_ = c.Close() // nothing was said

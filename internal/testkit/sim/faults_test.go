@@ -6,6 +6,9 @@ import (
 	"syscall"
 	"testing/synctest"
 	"time"
+
+	"github.com/weirflow/weir/api"
+	"github.com/weirflow/weir/cluster/registry"
 )
 
 // step is something to do at a time.
@@ -120,6 +123,15 @@ func (w *world) begin(f Fault) (end func() error, err error) {
 		return func() error { set(false); return nil }, nil
 	case Crash, Power:
 		return w.crash(w.hostAt(f.A), f.Kind == Power)
+	case Restart:
+		return w.restart(w.hostAt(f.A)), nil
+	case Drain:
+		h := w.hostAt(f.A)
+		w.wish(&registry.SetNodeStatus{Node: h.id(), Status: api.NodeDraining, Reason: "sim"})
+		return func() error {
+			w.wish(&registry.SetNodeStatus{Node: h.id(), Status: api.NodeReady, Reason: "sim"})
+			return nil
+		}, nil
 	case KillExec, KillCoord:
 		c := w.executor(f.A)
 		if f.Kind == KillCoord {
@@ -195,8 +207,41 @@ func (w *world) crash(h *host, silent bool) (restart func() error, err error) {
 			w.net.each(func(c *conn) bool { return c.out.from.host == h.ip || c.out.to.host == h.ip }, syscall.ECONNRESET)
 			dead.Bury()
 		}
+		if !h.down() {
+			return nil
+		}
 		return h.boot()
 	}, nil
+}
+
+// wish is what a user wants, who gives up where nobody hears it. It waits for nothing.
+func (w *world) wish(c registry.Command) {
+	w.side.Go(func() {
+		if err := w.decide(c); err != nil {
+			w.log.Info("a wish was not heard", "err", err)
+		}
+	})
+}
+
+// restart ends an agent in order, and starts it again when the fault ends.
+func (w *world) restart(h *host) (again func() error) {
+	if h.down() {
+		return nil
+	}
+	w.mu.Lock()
+	p, cancel, over := h.proc, h.cancel, h.over
+	w.mu.Unlock()
+	cancel()
+	return func() error {
+		<-over
+		w.mu.Lock()
+		same := h.proc == p
+		w.mu.Unlock()
+		if !same || !h.down() {
+			return nil
+		}
+		return h.boot()
+	}
 }
 
 // stop has an agent stand still, or all that is on its host.

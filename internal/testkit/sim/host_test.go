@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -102,6 +101,8 @@ func (h *host) boot() error {
 		w.mu.Unlock()
 		if !again {
 			_ = os.RemoveAll(dir) // it is of a dead agent, and the next one has a copy
+		} else {
+			p.Kill(false)
 		}
 	})
 	return nil
@@ -114,9 +115,10 @@ func (h *host) crash(silent bool) error {
 	w.mu.Lock()
 	p, cancel, from := h.proc, h.cancel, h.dir
 	w.mu.Unlock()
-	left, err := filepath.Glob(filepath.Join(from, "executors", "local", "*", "*"))
-	if err != nil {
-		return err
+	w.settle() // nothing is being written
+	to := filepath.Join(w.dir, h.name+"-"+strconv.Itoa(h.lives+1))
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return fmt.Errorf("sim: copy a disk: %w", err)
 	}
 	p.Kill(silent)
 	for _, c := range w.childrenOf(h) {
@@ -125,30 +127,10 @@ func (h *host) crash(silent bool) error {
 		}
 		c.die(silent)
 	}
-	w.settle() // nothing is being written any more
-	to := filepath.Join(w.dir, h.name+"-"+strconv.Itoa(h.lives+1))
-	if err := copyDisk(to, from); err != nil {
-		return err
-	}
-	// The goroutines that stand for it have removed the directories of its executors, which one
-	// that was killed leaves behind.
-	for _, dir := range left {
-		if err := os.MkdirAll(to+strings.TrimPrefix(dir, from), 0o700); err != nil {
-			return err
-		}
-	}
 	w.mu.Lock()
 	h.dir = to
 	w.mu.Unlock()
 	cancel()
-	return nil
-}
-
-// copyDisk copies what an agent has, as it stands.
-func copyDisk(to, from string) error {
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		return fmt.Errorf("sim: copy a disk: %w", err)
-	}
 	return nil
 }
 

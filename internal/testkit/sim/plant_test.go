@@ -23,8 +23,9 @@ type plant struct {
 
 var plants = []plant{
 	{"executors outlive their agent's lease", "internal/node/agent/link.go", []string{"if act.Stop {", "if act.Stop && l.seq == 0 {"}},
-	{"attempts are not fenced", "checkpoint/store/mem.go",
-		[]string{"if _, ok := m.mu.blobs[key]; ok {", "if _, ok := m.mu.blobs[key]; ok && !strings.Contains(key, \"/log/\") {"}},
+	{"a coordinator that was fenced publishes nevertheless", "checkpoint/store/commit.go",
+		[]string{"err := j.putEntry(ctx, c.next, e)\n\tif errors.Is(err, ErrExists) {",
+			"err := j.putEntry(ctx, c.next, e)\n\tif errors.Is(err, ErrExists) {\n\t\treturn nil\n\t}\n\tif errors.Is(err, ErrExists) {"}},
 	{"an allocation that has ended is started again", "runtime/executor/manager.go",
 		[]string{"case x != nil:", "case x != nil && !x.status.Load().State.Ended():"}},
 	{"slots are given to others before the lease of their agent has ended", "scheduler/control/round.go",

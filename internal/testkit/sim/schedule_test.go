@@ -43,9 +43,11 @@ const (
 	StopHost  Kind = "stop host"  // all that is on a host
 	Jump      Kind = "jump"       // the clock of an agent's lease
 	SlowDisk  Kind = "slow disk"  // storage of checkpoints, from one host
+	Restart   Kind = "restart"    // no fault: an agent ends in order, and starts again
+	Drain     Kind = "drain"      // no fault: a user has an agent drained
 )
 
-var kinds = []Kind{CutOff, OneWay, Deaf, Apart, Resets, Slows, Loses, Crash, Power, KillExec, KillCoord, StopAgent, StopExec, StopCoord, StopHost, Jump, SlowDisk}
+var kinds = []Kind{CutOff, OneWay, Deaf, Apart, Resets, Slows, Loses, Crash, Power, KillExec, KillCoord, StopAgent, StopExec, StopCoord, StopHost, Jump, SlowDisk, Restart, Drain}
 
 // Fault is one of them. A and B number hosts from 1; A is 0 for the host of the leader, and
 // -1 for that of the coordinator. Of executors, A counts those that live.
@@ -118,6 +120,12 @@ func draw(seed uint64) *Schedule {
 	for range 1 + r.IntN(5) {
 		f := Fault{Kind: kinds[r.IntN(len(kinds))], A: r.IntN(s.Hosts+2) - 1, Class: []Class{All, All, Control, Data}[r.IntN(4)],
 			At: time.Duration(r.Int64N(int64(long))).Round(time.Millisecond)}
+		if n := len(s.Faults); n > 0 && r.IntN(3) == 0 { // close behind another
+			f.At = s.Faults[n-1].At + time.Duration(r.IntN(400))*time.Millisecond
+			if r.IntN(2) == 0 {
+				f.A = s.Faults[n-1].A
+			}
+		}
 		f.For = time.Duration(float64(100*time.Millisecond) * []float64{1, 5, 20, 40, 80, 150}[r.IntN(6)] * (0.5 + r.Float64())).Round(time.Millisecond)
 		for f.B = 1 + r.IntN(s.Hosts); f.B == f.A; f.B = 1 + r.IntN(s.Hosts) {
 		}

@@ -211,7 +211,7 @@ func (r *clusterRun) start(ctx context.Context) (func() error, error) {
 	dir := filepath.Join(r.dir, "c")
 	o := rig.Options{Binary: r.weir, Dir: dir, Servers: servers, Workers: workers, Slots: slots, ServerSlots: r.ServerSlots, Secure: true, Log: r}
 	if r.Hosts {
-		n, err := netns.Open(fmt.Sprintf("%s%d", hostNames(), os.Getpid()%100_000), nodes, byte(64+os.Getpid()%128), r.Seed)
+		n, err := netns.Open(hostNames(), nodes, r.Seed)
 		if err != nil {
 			return done, err
 		}

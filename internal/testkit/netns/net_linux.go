@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +27,6 @@ const mtu = 16 << 10
 
 // Net is hosts and the switch between them.
 type Net struct {
-	name  string
 	hosts []*host // the first is the machine itself
 	side  sync.WaitGroup
 
@@ -49,16 +50,22 @@ type host struct {
 	tun  *os.File
 }
 
-// Open makes hosts 1 to n. Their namespaces begin with name, which has at most 9 letters and
-// digits; their addresses are 10.subnet.0.x. The seed decides which packets are lost.
-func Open(name string, n int, subnet byte, seed uint64) (_ *Net, err error) {
+// Open makes hosts 1 to n. The names of their namespaces begin with prefix, which has at most 4
+// letters; the seed decides which packets are lost. What processes that were killed have left
+// of the same prefix is removed.
+func Open(prefix string, n int, seed uint64) (_ *Net, err error) {
 	if err := possible(); err != nil {
 		return nil, err
 	}
-	if n > 250 {
-		return nil, fmt.Errorf("netns: %d hosts are too many: at most 250", n)
+	if n > 99 || len(prefix) > 4 {
+		return nil, fmt.Errorf("netns: %d hosts of %q: at most 99 hosts, and 4 letters", n, prefix)
 	}
-	t := &Net{name: name}
+	if err := clear(prefix); err != nil {
+		return nil, err
+	}
+	pid := os.Getpid()
+	name, subnet := fmt.Sprintf("%s%d", prefix, pid), byte(64+pid%128)
+	t := &Net{}
 	t.mu.rnd = rand.New(rand.NewPCG(seed, 0x7e7))
 	defer func() {
 		if err != nil {
@@ -68,7 +75,7 @@ func Open(name string, n int, subnet byte, seed uint64) (_ *Net, err error) {
 	for i := range n + 1 {
 		h := &host{name: fmt.Sprintf("%s-%d", name, i), addr: netip.AddrFrom4([4]byte{10, subnet, 0, byte(i + 1)})}
 		t.hosts = append(t.hosts, h)
-		if err := t.make(h, i == 0); err != nil {
+		if err := h.make(i == 0); err != nil {
 			return nil, fmt.Errorf("netns: make host %d: %w", i, err)
 		}
 	}
@@ -92,13 +99,35 @@ func possible() error {
 	return nil
 }
 
-// make makes a host's namespace, if it is not the machine itself, and its link.
-func (t *Net) make(h *host, machine bool) (err error) {
-	if _, err := os.Stat("/var/run/netns/" + h.name); !machine && err == nil {
-		if err := ip("netns", "del", h.name); err != nil {
-			return err
+// namespaces is where they have their names.
+const namespaces = "/var/run/netns"
+
+// clear removes namespaces of the prefix whose maker lives no more.
+func clear(prefix string) error {
+	found, err := os.ReadDir(namespaces)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("netns: look for what is left: %w", err)
+	}
+	for _, e := range found {
+		rest, ok := strings.CutPrefix(e.Name(), prefix)
+		pid, _, _ := strings.Cut(rest, "-")
+		if n, err := strconv.Atoi(pid); !ok || err != nil || n <= 0 {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			if err := ip("netns", "del", e.Name()); err != nil {
+				return fmt.Errorf("netns: remove what is left: %w", err)
+			}
 		}
 	}
+	return nil
+}
+
+// make makes a host's namespace, if it is not the machine itself, and its link.
+func (h *host) make(machine bool) (err error) {
 	if h.tun, err = openTun(h.name); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
@@ -237,7 +266,7 @@ func (t *Net) Close() error {
 		if h.tun != nil {
 			errs = append(errs, h.tun.Close()) // the link goes with it
 		}
-		if _, err := os.Stat("/var/run/netns/" + h.name); i > 0 && err == nil {
+		if _, err := os.Stat(filepath.Join(namespaces, h.name)); i > 0 && err == nil {
 			errs = append(errs, ip("netns", "del", h.name))
 		}
 	}

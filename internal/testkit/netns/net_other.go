@@ -11,7 +11,7 @@ type Net struct{}
 type Moved struct{ Sent, Late, Lost int64 }
 
 // Open says that there are none.
-func Open(string, int, byte, uint64) (*Net, error) {
+func Open(string, int, uint64) (*Net, error) {
 	return nil, fmt.Errorf("%w: network namespaces are Linux's", ErrUnsupported)
 }
 

@@ -17,7 +17,7 @@
 //     are cut off.
 //  2. What waits is bounded: packets beyond [maxWaiting] are lost, as in any switch.
 //  3. Close removes all that Open has made. Namespaces whose maker was killed are removed by the
-//     next Open of the same name.
+//     next Open of the same prefix.
 //
 // Open starts a goroutine for each host; Close waits for them. All methods may be called from
 // any goroutine.

@@ -78,12 +78,13 @@ CHAOS_SEEDS  ?= 50
 CHAOS_FAULTS ?=
 
 .PHONY: chaos-cluster
-chaos-cluster: ## schedules of faults over clusters of five agents, CHAOS_SEEDS of them
+chaos-cluster: ## CHAOS_SEEDS schedules of faults over clusters of five agents, and make sim
 	$(call stage,start Kafka,scripts/kafka/broker start $(KAFKA_DIR))
 	@trap 'scripts/kafka/broker clear $(KAFKA_DIR)' EXIT; \
 	printf '==> $(CHAOS_SEEDS) schedules over real clusters\n'; \
 	WEIR_CHAOS_SEED=$(CHAOS_FIRST) WEIR_CHAOS_CLUSTERS=$(CHAOS_SEEDS) WEIR_CHAOS_FAULTS=$(CHAOS_FAULTS) WEIR_KAFKA=127.0.0.1:19092 \
 		go test -count=1 -v -timeout 2h -tags integration -run '^TestClusters$$' ./internal/testkit/chaos
+	$(if $(CHAOS_FAULTS),,$(call stage,$(SIM_SEEDS) schedules over simulated clusters,$(MAKE) sim))
 
 .PHONY: lint
 lint: $(GOLANGCI) ## format, go.mod, linters, the rules of the tree

@@ -277,7 +277,7 @@ type Hello struct {
 	Zone  string
 	// Store is where the outputs lie that it writes to blocking exchanges: the address of its
 	// agent. They outlive it.
-	Store string
+	Store string `msgpack:",omitempty"`
 	// Fingerprint is that of the graph which its program has built.
 	Fingerprint string
 }

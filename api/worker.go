@@ -81,7 +81,7 @@ type Deploy struct {
 	// Final is for a task of a job in batch mode, which is deployed alone, in an attempt of its
 	// own: it reads Inputs, then the barrier of that epoch, and is finished. 0: the task is
 	// told when it is finished.
-	Final uint64
+	Final uint64 `msgpack:",omitempty"`
 	// Inputs are the outputs that it reads: for each edge in order those of all its
 	// producers by subtask, or that of the one of a forward exchange.
 	Inputs []Output
@@ -215,7 +215,7 @@ type Failure struct {
 	Position  string
 	Stack     string
 	// Lost is an output that could not be read, where the task has ended because of that.
-	Lost *Lost
+	Lost *Lost `msgpack:",omitempty"`
 	// Cause is the error itself, for a scheduler in the same process. It does not
 	// travel.
 	Cause error `msgpack:"-"`

@@ -204,6 +204,8 @@ type ExecutorConfig struct {
 	Listen string `json:"listen"`
 	// Outputs is where the agent keeps what tasks write to blocking exchanges.
 	Outputs string `json:"outputs,omitempty"`
+	// Traces is the URL of a collector of traces; empty where there is none.
+	Traces string `json:"traces,omitempty"`
 	// CA, Cert and Key are PEM, for mutual TLS; empty: none.
 	CA   []byte `json:"ca,omitempty"`
 	Cert []byte `json:"cert,omitempty"`

@@ -32,6 +32,7 @@ import (
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/internal/obs/metrics"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/runtime/worker"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/scheduler/job"
@@ -57,6 +58,8 @@ type Options struct {
 	// Metrics, where set, is told what happens to the job; see [Metrics]. Its counters are in
 	// Registry.
 	Metrics *metrics.Job
+	// Traces, where set, is told too.
+	Traces *traces.Job
 	// Seed makes the order in which tasks read their inputs random, and draws the
 	// jitter of restarts; 0 does not.
 	Seed uint64
@@ -162,7 +165,7 @@ func (e *Embedded) Run(ctx context.Context) (err error) {
 // scheduling is what a scheduler needs to run the job.
 func (d *durable) scheduling(plan *graph.Plan) (scheduler.Options, error) {
 	o := scheduler.Options{
-		Job: d.id, Plan: plan, Log: d.opt.Log, Now: d.opt.Now, Listener: observe(d.opt.Listener, d.opt.Metrics), Restart: d.opt.Restart,
+		Job: d.id, Plan: plan, Log: d.opt.Log, Now: d.opt.Now, Listener: observe(d.opt.Listener, d.opt.Metrics, d.opt.Traces), Restart: d.opt.Restart,
 		Epochs:  checkpoint.Options{Interval: d.opt.Interval, Timeout: d.opt.EpochTimeout},
 		Staging: d.staging, From: d.from, Fresh: d.opt.State.Fresh, AllowDroppedState: d.opt.State.AllowDropped,
 		Audit: d.opt.Audit, Engine: release(),

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/internal/obs/metrics"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/scheduler/job"
 )
@@ -20,8 +23,11 @@ func Metrics(r *obs.Registry) *metrics.Job {
 	return metrics.NewJob(r, states)
 }
 
-// observe has m told what happens to the job, beside l.
-func observe(l scheduler.Listener, m *metrics.Job) scheduler.Listener {
+// observe has m and t told what happens to the job, beside l.
+func observe(l scheduler.Listener, m *metrics.Job, t *traces.Job) scheduler.Listener {
+	if t != nil {
+		l = both(tracing(t), l)
+	}
 	if m == nil {
 		return l
 	}
@@ -38,6 +44,43 @@ func observe(l scheduler.Listener, m *metrics.Job) scheduler.Listener {
 		Restored:   func(r scheduler.Restored) { m.Restored(uint64(r.Attempt), uint64(r.Epoch)) },
 		Restarting: func(flow.Attempt, time.Duration, *flow.Failure) { m.Restarting() },
 	}, l)
+}
+
+// tracing tells t what happens to the job.
+func tracing(t *traces.Job) scheduler.Listener {
+	return scheduler.Listener{
+		State: func(s job.State, cause *flow.Failure) {
+			why := ""
+			if cause != nil {
+				why = cause.Error()
+			}
+			switch {
+			case s == job.Deploying:
+				t.Starting()
+			case s == job.Running:
+				t.Running()
+			case s == job.Failing:
+				t.Failing(why)
+			case s.Terminal():
+				t.Ended(why)
+			}
+		},
+		Injected: func(b flow.Barrier) { t.Injected(uint64(b.Epoch), b.Kind.String()) },
+		Acknowledged: func(b flow.Barrier, tasks []checkpoint.TaskSnapshot) {
+			var all []traces.Task
+			for i := range tasks {
+				s := &tasks[i]
+				all = append(all, traces.Task{Name: s.Task().String(), Took: time.Duration(s.Took) * time.Microsecond,
+					Paused: time.Duration(s.Pause) * time.Microsecond, Bytes: s.Bytes})
+			}
+			slices.SortStableFunc(all, func(a, b traces.Task) int { return cmp.Compare(b.Took, a.Took) })
+			t.Acknowledged(uint64(b.Epoch), all)
+		},
+		Committed:  func(b flow.Barrier) { t.Committed(uint64(b.Epoch)) },
+		Aborted:    func(b flow.Barrier, reason string) { t.Aborted(uint64(b.Epoch), reason) },
+		Restored:   func(r scheduler.Restored) { t.Restored(uint64(r.Attempt), uint64(r.Epoch)) },
+		Restarting: func(flow.Attempt, time.Duration, *flow.Failure) {},
+	}
 }
 
 // snapshot is what is told of the tasks' snapshots: a file that several name counts once.

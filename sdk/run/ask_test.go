@@ -40,7 +40,7 @@ func TestAskGraph(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"job":"j","max_parallelism":128,"tasks":6,"chains":[` +
+	want := `{"job":"j","max_parallelism":128,"mode":"streaming","tasks":6,"chains":[` +
 		`{"id":"few","parallelism":2,"region":0,"operators":[{"id":"few","name":"a few","kind":"source"},{"id":"odd","name":"filter","kind":"filter"}]},` +
 		`{"id":"count","parallelism":2,"region":0,"operators":[{"id":"count","name":"aggregate","kind":"aggregate"},{"id":"out","name":"collect","kind":"sink"}]},` +
 		`{"id":"other","parallelism":2,"region":1,"operators":[{"id":"other","name":"slice","kind":"source"},{"id":"away","name":"collect","kind":"sink"}]}],` +

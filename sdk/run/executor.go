@@ -20,6 +20,7 @@ import (
 	"github.com/weirflow/weir/internal/node"
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/internal/obs/metrics"
+	"github.com/weirflow/weir/internal/obs/traces"
 )
 
 // errToldToEnd ends an executor by a signal.
@@ -127,6 +128,12 @@ func (x *execution) run(ctx context.Context, plan *graph.Plan, o Options) error 
 	defer restore()
 	n.Metrics = node.Metrics(registry)
 	n.Check, n.Planned = checkTypes, func(p *graph.Plan) { x.asked.plan.Store(p) }
+	spec := &x.cfg.Job
+	stop, err := o.trace(&n, x.cfg.Traces, "weir-executor", string(alloc.ID), traces.Version{Job: spec.Name, Number: spec.Version, Submitted: spec.Submitted})
+	if err != nil {
+		return err
+	}
+	defer stop()
 	x.asked = newAskable(x.cfg.Job.Name, plan, registry, alloc.Coordinator)
 	x.asked.metrics = metrics.Of(n.Metrics)
 	defer x.side.Wait()

@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 // showMetrics serves the figures of a job until hide is called.
-func showMetrics(addr, job string, m *metrics.Job) (hide func(), err error) {
+func showMetrics(addr, job string, m *metrics.Job, log *slog.Logger) (hide func(), err error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for --metrics: %w", err)
@@ -29,6 +30,9 @@ func showMetrics(addr, job string, m *metrics.Job) (hide func(), err error) {
 	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	if log != nil {
+		log.Info("figures for Prometheus", "url", "http://"+l.Addr().String()+"/metrics")
+	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

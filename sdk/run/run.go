@@ -16,6 +16,7 @@ import (
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/node"
 	"github.com/weirflow/weir/internal/obs"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/sdk"
@@ -171,12 +172,17 @@ func runPlan(ctx context.Context, p *sdk.Pipeline, plan *graph.Plan, o Options, 
 	defer restore()
 	if o.Metrics != "" {
 		n.Metrics = node.Metrics(w.registry)
-		hide, err := showMetrics(o.Metrics, string(n.Job), n.Metrics)
+		hide, err := showMetrics(o.Metrics, string(n.Job), n.Metrics, o.Log)
 		if err != nil {
 			return err
 		}
 		defer hide()
 	}
+	stop, err := o.trace(&n, "", "weir", string(n.Job), traces.Version{Job: string(n.Job)})
+	if err != nil {
+		return err
+	}
+	defer stop()
 	e, err := node.NewEmbedded(plan, n)
 	if err != nil {
 		return err

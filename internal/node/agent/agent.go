@@ -24,6 +24,7 @@ import (
 	"github.com/weirflow/weir/cluster/raft"
 	"github.com/weirflow/weir/cluster/registry"
 	"github.com/weirflow/weir/internal/node/config"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/runtime/artifact"
 	"github.com/weirflow/weir/runtime/executor"
 	"github.com/weirflow/weir/runtime/lease"
@@ -68,6 +69,7 @@ type Agent struct {
 	audit     *auditLog    // nil where http is
 	asked     asked
 	scrapes   *scrapes
+	traces    *traces.Tracer // nil: nobody wants them
 
 	side  sync.WaitGroup
 	ended []func() error // what Close does, the last first
@@ -85,7 +87,7 @@ func Open(o Options) (_ *Agent, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	for _, step := range []func() error{a.openIdentity, a.openListener, a.openHTTP, a.openOutputs, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
+	for _, step := range []func() error{a.openTraces, a.openIdentity, a.openListener, a.openHTTP, a.openOutputs, a.openExecutors, a.openRaft, a.openGossip, a.openLink} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("agent: %w", err)
 		}
@@ -162,6 +164,20 @@ func (a *Agent) openIdentity() error {
 	return nil
 }
 
+// openTraces tells a collector what takes how long, where one is named.
+func (a *Agent) openTraces() (err error) {
+	c := &a.o.Config
+	a.traces, err = traces.Open(context.Background(), traces.Options{Endpoint: c.Traces.Endpoint, Service: "weir-agent", Instance: c.Name,
+		Lookup: os.LookupEnv, Log: a.log})
+	a.onClose(func() error {
+		if err := a.traces.Close(); err != nil {
+			a.log.Warn("traces are lost", "err", err) // which is no failure of the agent
+		}
+		return nil
+	})
+	return err
+}
+
 // serverTLS and clientTLS are nil where there is no TLS.
 func (a *Agent) serverTLS(allowed ...certs.Role) *tls.Config {
 	if a.id == nil {
@@ -228,6 +244,7 @@ func (a *Agent) openExecutors() (err error) {
 // configure completes what an executor is started with.
 func (a *Agent) configure(x *api.ExecutorConfig) error {
 	x.Node, x.Listen, x.Outputs = a.node, a.o.Config.Listen.Executors, a.outputs.addr
+	x.Traces = a.o.Config.Traces.Endpoint
 	if a.id == nil {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/weirflow/weir/checkpoint/store"
 	"github.com/weirflow/weir/cluster/registry"
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/runtime/artifact"
 	"github.com/weirflow/weir/web"
 )
@@ -202,8 +203,23 @@ func (b *backend) Submit(ctx context.Context, spec *api.JobSpec, dry bool) (s ap
 		return s, api.Errorf(api.CodeConflict, "the program %s is not here", set.Artifact).WithHint("upload it first")
 	}
 	r, err := b.decide(ctx, &registry.SubmitJob{Spec: set})
+	b.traced("submit", &set, r, err)
 	s.Version, s.Index = cmp.Or(r.Version, s.Version), r.Index
 	return s, err
+}
+
+// traced tells of a version of a job that was decided.
+func (b *backend) traced(what string, s *api.JobSpec, r registry.Result, err error) {
+	if err == nil {
+		set := *s
+		set.Version = r.Version
+		b.a.traces.Asked(what, versionOf(&set), time.UnixMicro(s.Submitted), s.By, s.Parallelism)
+	}
+}
+
+// versionOf is what its trace is known by.
+func versionOf(s *api.JobSpec) traces.Version {
+	return traces.Version{Job: s.Name, Number: s.Version, Submitted: s.Submitted}
 }
 
 func (b *backend) wish(ctx context.Context, w *registry.SetWish, message string) (api.Done, error) {
@@ -275,8 +291,8 @@ func (b *backend) Save(ctx context.Context, name string, r api.SaveRequest) (d a
 	}
 }
 
-// again submits a job anew, changed.
-func (b *backend) again(ctx context.Context, name string, change func(*api.JobSpec), message string) (api.Done, error) {
+// again submits a job anew, changed; what says why, in traces.
+func (b *backend) again(ctx context.Context, what, name string, change func(*api.JobSpec), message string) (api.Done, error) {
 	j := b.view().Job(name)
 	if j == nil {
 		return api.Done{}, noJob(name)
@@ -285,12 +301,13 @@ func (b *backend) again(ctx context.Context, name string, change func(*api.JobSp
 	change(&set)
 	set.Submitted, set.By = time.Now().UnixMicro(), web.Caller(ctx)
 	r, err := b.decide(ctx, &registry.SubmitJob{Spec: set, If: set.Version})
+	b.traced(what, &set, r, err)
 	return api.Done{Message: message, Index: r.Index}, err
 }
 
 // Restart starts the job again from its newest checkpoint.
 func (b *backend) Restart(ctx context.Context, name string) (api.Done, error) {
-	return b.again(ctx, name, func(*api.JobSpec) {}, "it starts again from its newest checkpoint")
+	return b.again(ctx, "restart", name, func(*api.JobSpec) {}, "it starts again from its newest checkpoint")
 }
 
 // Rescale gives the job another parallelism.
@@ -314,9 +331,13 @@ func (b *backend) Rescale(ctx context.Context, name string, r api.RescaleRequest
 	if r.DryRun {
 		return api.Done{Message: "would go " + message, Index: b.Index()}, nil
 	}
+	began := time.Now()
 	set := &registry.SetScale{Job: name, Scale: j.Scale, Reason: "somebody has asked for it"}
 	set.Scale.Parallelism = r.Parallelism
 	done, err := b.decide(ctx, set)
+	if err == nil {
+		b.a.traces.Rescaled(versionOf(j.Spec()), began, web.Caller(ctx), r.Parallelism)
+	}
 	return api.Done{Message: "goes " + message, Index: done.Index}, err
 }
 

@@ -212,4 +212,3 @@ func TestHTTPTaken(t *testing.T) {
 		t.Error("a server listens where another does")
 	}
 }
-

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/cluster/certs"
+	"github.com/weirflow/weir/internal/obs/traces"
 	"github.com/weirflow/weir/web"
 )
 
@@ -55,6 +56,7 @@ type Config struct {
 	Locations []string `yaml:"locations" about:"directories and URLs below which jobs may keep checkpoints and savepoints; anywhere if there is none"`
 
 	Log       Log      `yaml:"log"`
+	Traces    Traces   `yaml:"traces"`
 	Limits    Limits   `yaml:"limits"`
 	Lease     Duration `yaml:"lease" about:"how long an agent goes on without the leader's word"`
 	Heartbeat Duration `yaml:"heartbeat" about:"how often it tells the leader that it is there"`
@@ -93,6 +95,11 @@ type Gossip struct {
 type Log struct {
 	Level  string `yaml:"level" about:"debug, info, warn or error"`
 	Format string `yaml:"format" about:"text or json"`
+}
+
+// Traces is about who is told what took how long.
+type Traces struct {
+	Endpoint string `yaml:"endpoint" about:"URL of an OpenTelemetry collector that takes OTLP over HTTP, for this agent and its executors"`
 }
 
 // Limits bound what others can make the agent keep or do.
@@ -172,6 +179,9 @@ func (c *Config) Check() error {
 	}
 	if c.Memory < 0 || c.Limits.Spill < 0 {
 		wrong("memory", "it and limits.spill can't be negative")
+	}
+	if err := traces.CheckEndpoint(c.Traces.Endpoint); err != nil {
+		wrong("traces.endpoint", "%w", err)
 	}
 	c.checkTrust(wrong)
 	slices.SortFunc(all, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

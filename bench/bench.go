@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Events      int64
 	Keys        int64
+	Value       int     // bytes of state of a key, for cluster-rescale
 	Parallelism int     // default 2
 	Rate        float64 // events per second, for latency
 	Input       string  // a directory of text, for wordcount
@@ -62,6 +63,8 @@ type Result struct {
 	Checkpoints       *Checkpoints `json:"checkpoints,omitempty"`
 	BarrierPauseP99MS float64      `json:"barrier_pause_p99_ms,omitempty"`
 	Restart           *Restart     `json:"restart,omitempty"`
+	// Figures are of the cases that measure times of a cluster.
+	Figures []Figure `json:"figures,omitempty"`
 	// Peer is another engine's figure.
 	Peer *Peer `json:"peer,omitempty"`
 	// Shuffle is of the shuffle case only.
@@ -70,7 +73,7 @@ type Result struct {
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, clusterKeyed, shuffling}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, clusterKeyed, shuffling, clusterRecovery, clusterRescale, clusterStartup}
 	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }

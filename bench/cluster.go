@@ -28,8 +28,9 @@ func (p Peer) beside(perSecond float64) *Peer {
 	return &p
 }
 
-// rigged says what cluster a case needs. There is one server, which runs no tasks.
+// rigged says what cluster a case needs. Servers run no tasks.
 type rigged struct {
+	servers        int    // default 1
 	workers, slots int    // slots of each worker
 	weir           string // its path; empty: this program
 }
@@ -51,7 +52,7 @@ func onCluster(ctx context.Context, o rigged, f func(context.Context, *cluster) 
 		return fmt.Errorf("a place for a cluster: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := rig.Start(ctx, rig.Options{Binary: o.weir, Dir: dir, Servers: 1, Workers: o.workers, Slots: o.slots})
+	c, err := rig.Start(ctx, rig.Options{Binary: o.weir, Dir: dir, Servers: max(1, o.servers), Workers: o.workers, Slots: o.slots})
 	if err != nil {
 		return err
 	}

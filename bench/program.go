@@ -22,11 +22,13 @@ import (
 // first argument of their job.
 var programs = map[string]func(*sdk.Pipeline, *programOptions) error{
 	"cluster-keyed": buildClusterKeyed,
+	"cluster-heart": buildClusterHeart,
 }
 
 // programOptions are the arguments of such a job.
 type programOptions struct {
 	Events, Keys int64
+	Value        int     // bytes of state of a key, beside its sum
 	Rate         float64 // records per second, 0: as many as there can be
 	Out          string  // directory for what the executors have to tell
 	Profile      string  // directory for profiles; empty: none
@@ -34,7 +36,7 @@ type programOptions struct {
 
 // args are the options as arguments of a job.
 func (o *programOptions) args(program string) []string {
-	return []string{"--program", program, "--events", fmt.Sprint(o.Events), "--keys", fmt.Sprint(o.Keys), "--rate", fmt.Sprint(o.Rate),
+	return []string{"--program", program, "--events", fmt.Sprint(o.Events), "--keys", fmt.Sprint(o.Keys), "--rate", fmt.Sprint(o.Rate), "--value", fmt.Sprint(o.Value),
 		"--out", o.Out, "--profile", o.Profile}
 }
 
@@ -45,6 +47,7 @@ func Program() {
 	var o programOptions
 	flag.Int64Var(&o.Events, "events", 0, "`N` records, 0 is without end")
 	flag.Int64Var(&o.Keys, "keys", 100_000, "`N` keys")
+	flag.IntVar(&o.Value, "value", 0, "`BYTES` of state of a key, beside its sum")
 	flag.Float64Var(&o.Rate, "rate", 0, "`N` records per second, 0 is as many as there can be")
 	flag.StringVar(&o.Out, "out", "", "`DIR` for what was measured")
 	flag.StringVar(&o.Profile, "profile", "", "`DIR` for profiles of where the time went")

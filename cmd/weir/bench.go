@@ -39,6 +39,9 @@ checkpoint each so often; what these cost is shown too.`,
   weir bench keyed --keys 10000000 --checkpoint 1s --memory 512MB -o json
   weir bench restart --keys 2000000
   weir bench cluster-keyed -o json
+  weir bench cluster-recovery
+  weir bench cluster-rescale --keys 5000000 --value 1000
+  weir bench cluster-startup
   weir bench shuffle`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (failed error) {
@@ -81,6 +84,7 @@ checkpoint each so often; what these cost is shown too.`,
 	f := cmd.Flags()
 	f.Int64Var(&o.Events, "events", 0, "number of records (default: the case's)")
 	f.Int64Var(&o.Keys, "keys", 0, "number of keys (default: the case's)")
+	f.IntVar(&o.Value, "value", 0, "bytes of state of each key, for cluster-recovery and cluster-rescale")
 	f.IntVar(&o.Parallelism, "parallelism", 2, "number of subtasks of each operator")
 	f.Float64Var(&o.Rate, "rate", 0, "records per second, for latency (default 10000)")
 	f.StringVar(&o.Input, "input", "", "directory of text files, for wordcount (default: 100 MB are generated)")
@@ -157,6 +161,20 @@ func listCases(w io.Writer, cases []bench.Case) error {
 	return t.Flush()
 }
 
+// printFigures prints what a case of clusters has measured, a line each.
+func printFigures(w io.Writer, r bench.Result) error {
+	fmt.Fprintf(w, "%s\t%d beats\t%.1f s\n", r.Case, r.Events, r.WallS)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range r.Figures {
+		fmt.Fprintf(t, "  %s\t%.4g %s\tgoal %.4g", f.What, f.Value, f.Unit, f.Goal)
+		if f.PeerValue > 0 {
+			fmt.Fprintf(t, "\t%s: %.4g", f.Peer, f.PeerValue)
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
 func printResult(w io.Writer, r bench.Result, format string) error {
 	if format == "json" {
 		return json.NewEncoder(w).Encode(r)
@@ -170,6 +188,9 @@ func printResult(w io.Writer, r bench.Result, format string) error {
 	if s := r.Shuffle; s != nil {
 		fmt.Fprintf(t, "\tframes of %d bytes\t%.0f MB/s, bare %.0f\t%.1f CPU µs each, bare %.1f: ratio %.2f",
 			s.FrameBytes, s.MBPerS, s.BareMBPerS, s.CPUMicros, s.BareCPUMicros, s.CPURatio)
+	}
+	if len(r.Figures) > 0 {
+		return printFigures(w, r)
 	}
 	if r.Peer != nil {
 		fmt.Fprintf(t, "\t%s: %.2f M/s, ratio %.2f", r.Peer.Name, r.Peer.EventsPerS/1e6, r.Peer.Ratio)

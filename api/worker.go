@@ -111,9 +111,12 @@ type InjectBarrier struct {
 	Epoch   uint64
 	Kind    uint8 // flow.BarrierKind
 	Tasks   []Task
+	// Hold has sources read nothing behind the barrier, until the epoch is aborted: the job is
+	// to end with it.
+	Hold bool `msgpack:",omitempty"`
 }
 
-// AbortEpoch ends an epoch that will not be committed.
+// AbortEpoch ends an epoch that will not be committed, or lets sources go on that it holds.
 type AbortEpoch struct {
 	Attempt uint64
 	Epoch   uint64

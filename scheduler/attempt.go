@@ -239,7 +239,7 @@ func (s *Scheduler) do(acts []checkpoint.Action) {
 				s.opt.Listener.Injected(act.Barrier)
 			}
 			a.cut(act.Barrier)
-			m := &api.InjectBarrier{Attempt: a.id(), Epoch: uint64(act.Barrier.Epoch), Kind: uint8(act.Barrier.Kind)}
+			m := &api.InjectBarrier{Attempt: a.id(), Epoch: uint64(act.Barrier.Epoch), Kind: uint8(act.Barrier.Kind), Hold: s.holds(act.Barrier)}
 			for _, t := range act.Tasks {
 				m.Tasks = append(m.Tasks, apiTask(t))
 			}

@@ -407,3 +407,6 @@ func (s *Batch) Suspend(savepoint string) {
 
 // Savepoint refuses.
 func (s *Batch) Savepoint(context.Context, string) (flow.Epoch, error) { return 0, ErrBatch }
+
+// SavepointAndHold refuses too.
+func (s *Batch) SavepointAndHold(context.Context, string) (flow.Epoch, error) { return 0, ErrBatch }

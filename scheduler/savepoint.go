@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/checkpoint"
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/scheduler/job"
@@ -30,6 +32,8 @@ type savepointWish struct {
 	// from is the least epoch that fulfils it, 0 while none was asked for.
 	from  flow.Epoch
 	tries int
+	// stop says that the job is to end with it.
+	stop  bool
 	reply func(flow.Epoch, error)
 }
 
@@ -39,14 +43,18 @@ const savepointTries = 3
 // Savepoint takes a savepoint and copies it to dest, while the job runs on. It
 // returns when that is done.
 func (s *Scheduler) Savepoint(ctx context.Context, dest string) (flow.Epoch, error) {
+	return s.await(ctx, &savepointWish{dest: dest})
+}
+
+// await has a savepoint taken, and returns when that is done.
+func (s *Scheduler) await(ctx context.Context, w *savepointWish) (flow.Epoch, error) {
 	type answer struct {
 		epoch flow.Epoch
 		err   error
 	}
 	answers := make(chan answer, 1)
-	s.post(func() {
-		s.savepoint(&savepointWish{dest: dest, reply: func(e flow.Epoch, err error) { answers <- answer{e, err} }})
-	})
+	w.reply = func(e flow.Epoch, err error) { answers <- answer{e, err} }
+	s.post(func() { s.savepoint(w) })
 	select {
 	case a := <-answers:
 		return a.epoch, a.err
@@ -58,7 +66,32 @@ func (s *Scheduler) Savepoint(ctx context.Context, dest string) (flow.Epoch, err
 	case a := <-answers:
 		return a.epoch, a.err
 	default:
-		return 0, fmt.Errorf("savepoint %s: %w", dest, ErrOver)
+		return 0, fmt.Errorf("savepoint %s: %w", w.dest, ErrOver)
+	}
+}
+
+// SavepointAndHold takes a savepoint at dest with which the job is to end: nothing is read behind
+// its barrier, so nothing is published that a job which starts from it would publish again.
+// Suspend follows. Where the savepoint cannot be made the job goes on.
+func (s *Scheduler) SavepointAndHold(ctx context.Context, dest string) (flow.Epoch, error) {
+	return s.await(ctx, &savepointWish{dest: dest, stop: true})
+}
+
+// holds reports whether the sources are to read nothing behind a barrier.
+func (s *Scheduler) holds(b flow.Barrier) bool {
+	if s.wishes.suspend > 0 && b.Epoch >= s.wishes.suspend {
+		return true
+	}
+	return b.Kind == flow.BarrierSavepoint && slices.ContainsFunc(s.wishes.savepoints, func(w *savepointWish) bool {
+		return w.stop && w.from > 0 && w.from <= b.Epoch
+	})
+}
+
+// goOn lets the sources read again that were held for a savepoint which could not be made.
+func (s *Scheduler) goOn(at flow.Attempt, e flow.Epoch, err error) {
+	if s.cur.number == at && !s.cur.closed {
+		s.opt.Log.Error("the savepoint was given up, and the job goes on", "epoch", e, "err", err)
+		s.worker.AbortEpoch(&api.AbortEpoch{Attempt: uint64(at), Epoch: uint64(e)})
 	}
 }
 
@@ -71,9 +104,9 @@ func (s *Scheduler) Suspend(dest string) {
 		case s.opt.Storage == nil:
 			s.opt.Log.Error("suspend refused", "err", ErrNoStorage)
 		case dest != "":
-			s.savepoint(&savepointWish{dest: dest, reply: func(e flow.Epoch, err error) {
+			s.savepoint(&savepointWish{dest: dest, stop: true, reply: func(e flow.Epoch, err error) {
 				if err != nil {
-					s.opt.Log.Error("the savepoint was given up, and the job goes on", "savepoint", dest, "err", err)
+					s.opt.Log.Error("there is no savepoint, and the job goes on", "savepoint", dest, "err", err)
 					return
 				}
 				s.opt.Log.Info("savepoint", "epoch", e, "at", dest)
@@ -215,8 +248,13 @@ func (s *Scheduler) keep(b flow.Barrier, m *checkpoint.Manifest) {
 	}
 	if b.Kind == flow.BarrierSavepoint {
 		s.answer(b.Epoch, func(w *savepointWish) bool {
+			at := s.cur.number
 			s.keeper.put(func(ctx context.Context) {
-				w.reply(b.Epoch, s.opt.Storage.Savepoint(ctx, w.dest, published(m)))
+				err := s.opt.Storage.Savepoint(ctx, w.dest, published(m))
+				if w.stop && err != nil {
+					s.post(func() { s.goOn(at, b.Epoch, err) })
+				}
+				w.reply(b.Epoch, err)
 			})
 			return true
 		})

@@ -351,3 +351,53 @@ func TestRescale(t *testing.T) {
 		})
 	}
 }
+
+// TestSavepointAndStop ends a job with a savepoint from which another one goes on: no record is
+// read by both, although the first commits epochs while its savepoint is copied.
+func TestSavepointAndStop(t *testing.T) {
+	var w watcher
+	var mu sync.Mutex
+	read := map[int]int{}
+	c := counting{records: 4_000, keys: 100, splits: 7, parallelism: 2, perEpoch: 50, epochs: &w.epochs}
+	c.tap = func(v int) {
+		mu.Lock()
+		defer mu.Unlock()
+		read[v]++
+	}
+	c.opt.Listener = w.listener()
+	cl := coordinate(t.Context(), t, &c, t.TempDir(), 1)
+	a := cl.execute("a", 1, <-cl.at)
+	cl.until(func(r api.JobReport) bool { return r.Epoch >= 3 })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	dest := t.TempDir() + "/save"
+	epoch, err := cl.co.SavepointAndHold(ctx, dest)
+	if err != nil || epoch < 3 {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	cl.co.Suspend("")
+	if err := cl.wait(); !errors.Is(err, scheduler.ErrStopped) {
+		t.Error(err)
+	}
+	if err := <-a.ended; err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	if len(read) == c.records {
+		t.Error("all was read before the savepoint")
+	}
+	mu.Unlock()
+
+	c.opt.State.From, c.perEpoch = dest, 0
+	next := coordinate(t.Context(), t, &c, t.TempDir(), 1)
+	b := next.execute("b", 1, <-next.at)
+	if err := errors.Join(next.wait(), <-b.ended); err != nil {
+		t.Fatal(err)
+	}
+	c.wantAll(t)
+	for v, n := range read {
+		if n != 1 {
+			t.Fatalf("record %d was read %d times", v, n)
+		}
+	}
+}

@@ -22,6 +22,7 @@ type steered interface {
 	Cancel()
 	Suspend(savepoint string)
 	Savepoint(ctx context.Context, dest string) (flow.Epoch, error)
+	SavepointAndHold(ctx context.Context, dest string) (flow.Epoch, error)
 }
 
 // Steering is what can be wished of a job, from any goroutine, before it runs and while it
@@ -97,6 +98,15 @@ func (e *Steering) Cancel() { e.tell(steered.Cancel) }
 
 // Savepoint copies a savepoint of the running job to dest. It waits for the job to run.
 func (e *Steering) Savepoint(ctx context.Context, dest string) (flow.Epoch, error) {
+	return e.save(ctx, dest, steered.Savepoint)
+}
+
+// SavepointAndHold is as Savepoint, and has nothing read behind it: Suspend follows.
+func (e *Steering) SavepointAndHold(ctx context.Context, dest string) (flow.Epoch, error) {
+	return e.save(ctx, dest, steered.SavepointAndHold)
+}
+
+func (e *Steering) save(ctx context.Context, dest string, do func(steered, context.Context, string) (flow.Epoch, error)) (flow.Epoch, error) {
 	var asked steered
 	for {
 		e.mu.Lock()
@@ -104,7 +114,7 @@ func (e *Steering) Savepoint(ctx context.Context, dest string) (flow.Epoch, erro
 		e.mu.Unlock()
 		if s != nil && s != asked {
 			asked = s
-			epoch, err := s.Savepoint(ctx, dest)
+			epoch, err := do(s, ctx, dest)
 			if !errors.Is(err, scheduler.ErrOver) {
 				return epoch, err
 			}

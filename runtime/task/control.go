@@ -7,7 +7,7 @@ import (
 
 // stepSource reads one batch from the source.
 func (t *Task) stepSource() (bool, error) {
-	if t.ended {
+	if t.ended || t.hold != 0 {
 		return false, nil
 	}
 	if t.pull.waiting && !t.pull.woken.Load() {

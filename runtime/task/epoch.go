@@ -240,8 +240,13 @@ func (t *Task) unblock() {
 }
 
 // InjectBarrier starts an epoch at a source task.
-func (t *Task) InjectBarrier(b flow.Barrier) {
+func (t *Task) InjectBarrier(b flow.Barrier) { t.inject(b, false) }
+
+func (t *Task) inject(b flow.Barrier, hold bool) {
 	t.order(func() error {
+		if hold {
+			t.hold = b.Epoch
+		}
 		if len(t.replays) > 0 {
 			// What is still to be taken in would be in no snapshot.
 			t.held = append(t.held, b)
@@ -251,10 +256,18 @@ func (t *Task) InjectBarrier(b flow.Barrier) {
 	})
 }
 
+// Hold starts an epoch at a source task, which then reads nothing more: the job is to end with
+// the epoch, and what came behind it would be read again by whoever goes on.
+func (t *Task) Hold(b flow.Barrier) { t.inject(b, true) }
+
 // AbortEpoch makes the task go on without the epoch: it is not aligned, or not
-// written, any further. What sinks have prepared for it stays for the next.
+// written, any further. What sinks have prepared for it stays for the next. A source that
+// was held by it reads again.
 func (t *Task) AbortEpoch(e flow.Epoch) {
 	t.order(func() error {
+		if t.hold == e {
+			t.hold = 0
+		}
 		if d := t.aligner.Abort(e); d.Unblock {
 			t.unblock()
 		}

@@ -162,7 +162,7 @@ func (t *Task) park(stepped bool) {
 		return
 	}
 	until := t.nextWake
-	if t.source != nil && !t.ended && t.pull.waiting && t.pull.until != 0 && t.writable() {
+	if t.source != nil && !t.ended && t.hold == 0 && t.pull.waiting && t.pull.until != 0 && t.writable() {
 		until = min(until, t.pull.until)
 	}
 	_, at := t.heard()
@@ -216,7 +216,7 @@ func (t *Task) somethingToDo(stepped bool) bool {
 		return true
 	}
 	if t.source != nil {
-		return !t.ended && (!t.pull.waiting || t.pull.woken.Load())
+		return !t.ended && t.hold == 0 && (!t.pull.waiting || t.pull.woken.Load())
 	}
 	for i := range t.gates {
 		if t.gates[i].Gate.Ready() {

@@ -59,6 +59,7 @@ type Task struct {
 	held       []flow.Barrier // of a source, until they are
 	replayed   []checkpoint.Entry
 
+	hold    flow.Epoch  // behind which a source reads nothing; 0: none
 	mail    mailbox     // from operators: what Yield runs
 	orders  mailbox     // from the worker
 	stopped atomic.Bool // the context has ended

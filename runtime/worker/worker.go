@@ -203,7 +203,13 @@ func (w *Worker) each(attempt uint64, ids []api.Task, f func(*task.Task)) {
 // InjectBarrier starts an epoch at source tasks.
 func (w *Worker) InjectBarrier(m *api.InjectBarrier) {
 	b := flow.Barrier{Epoch: flow.Epoch(m.Epoch), Kind: flow.BarrierKind(m.Kind)}
-	w.each(m.Attempt, m.Tasks, func(t *task.Task) { t.InjectBarrier(b) })
+	w.each(m.Attempt, m.Tasks, func(t *task.Task) {
+		if m.Hold {
+			t.Hold(b)
+		} else {
+			t.InjectBarrier(b)
+		}
+	})
 }
 
 // AbortEpoch makes all tasks go on without the epoch.

@@ -87,7 +87,11 @@ func (s *steered) savepoint(c api.ExecutorCommand) {
 	}
 	s.wishes.Go(func() {
 		defer func() { <-s.room }()
-		epoch, err := s.c.Savepoint(s.ctx, c.Savepoint)
+		save := s.c.Savepoint
+		if c.Wish == api.WishSave {
+			save = s.c.SavepointAndHold
+		}
+		epoch, err := save(s.ctx, c.Savepoint)
 		if err != nil {
 			s.x.answer(c.Request, "", err)
 			return

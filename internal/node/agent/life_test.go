@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/cluster/registry"
@@ -50,5 +52,32 @@ func TestNextLife(t *testing.T) {
 	}
 	if _, err := nextLife(file); err == nil {
 		t.Error("a broken file was taken for a number")
+	}
+}
+
+// TestLeave: an agent that leaves starts nothing in the place of what it has ended.
+func TestLeave(t *testing.T) {
+	g := newRig(t)
+	a := g.start("a")
+	g.until("the agent is here", func(v *registry.View) bool { return v.Node("a") != nil })
+	g.apply(&registry.SubmitJob{Spec: api.JobSpec{Name: "clicks", Parallelism: 1}, Request: "1"})
+	v := g.until("the job runs", func(v *registry.View) bool { return running(v, "clicks") })
+	first := v.AllocsOf("clicks")[0].Alloc.ID
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	a.link.obeyNoMore(ctx)
+	if err := a.runs.Kill(ctx, "test"); err != nil {
+		t.Fatal(err)
+	}
+	a.link.news()
+	g.until("another is placed", func(v *registry.View) bool {
+		return slices.ContainsFunc(v.AllocsOf("clicks"), func(x *registry.Alloc) bool { return x.Alloc.ID != first && x.Live() })
+	})
+	a.link.leave(ctx)
+	g.until("it has left", func(v *registry.View) bool { return v.Node("a").Status == api.NodeLeft })
+	for _, s := range a.runs.Statuses() {
+		if s.Alloc != first {
+			t.Errorf("%s was started while the agent left", s.Alloc)
+		}
 	}
 }

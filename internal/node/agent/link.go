@@ -53,6 +53,7 @@ type link struct {
 	kick  chan struct{} // 1: there is news
 	heard chan answer
 	ended chan struct{} // closed when no executor lives, after a kill
+	quit  chan struct{} // no more orders are to be obeyed
 	left  chan struct{} // closed when the leader has heard that this agent leaves
 	once  sync.Once
 	side  sync.WaitGroup
@@ -65,6 +66,7 @@ type link struct {
 	}
 
 	// of run:
+	deaf     bool // orders are not obeyed
 	lease    *lease.Lease
 	seq      uint64
 	have     uint64 // Sum of the orders that are obeyed
@@ -107,7 +109,7 @@ func newLink(o linkOptions) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{opt: o, kick: make(chan struct{}, 1), left: make(chan struct{}), heard: make(chan answer, outstanding), lease: held}, nil
+	return &link{opt: o, kick: make(chan struct{}, 1), quit: make(chan struct{}), left: make(chan struct{}), heard: make(chan answer, outstanding), lease: held}, nil
 }
 
 // holds reports whether there is a lease.
@@ -148,6 +150,8 @@ func (l *link) run(ctx context.Context) {
 		case a := <-l.heard:
 			l.underWay--
 			l.take(a)
+		case <-l.quit:
+			l.deaf = true
 		case <-l.ended:
 			l.ended = nil
 			l.lease.Stopped(l.opt.Clock())
@@ -162,6 +166,15 @@ func (l *link) run(ctx context.Context) {
 			l.report(calls)
 		}
 		timer.Reset(max(l.lease.Next()-l.opt.Clock(), time.Millisecond))
+	}
+}
+
+// obeyNoMore has no more orders obeyed, once it has returned. The leader, who does not know yet
+// that this agent leaves, would have it start others for executors that are ended.
+func (l *link) obeyNoMore(ctx context.Context) {
+	select {
+	case l.quit <- struct{}{}:
+	case <-ctx.Done():
 	}
 }
 
@@ -281,7 +294,7 @@ func (l *link) take(a answer) {
 		l.once.Do(func() { close(l.left) })
 	}
 	l.opt.Runs.Known(a.orders.Known)
-	if a.orders.Index < l.index || a.orders.Sum == l.have || l.lease.State(now) != lease.Held {
+	if l.deaf || a.orders.Index < l.index || a.orders.Sum == l.have || l.lease.State(now) != lease.Held {
 		return
 	}
 	if err := l.opt.Runs.Apply(a.orders.Allocs); err != nil {

@@ -60,6 +60,7 @@ const leaveWithin = 10 * time.Second
 func (a *Agent) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
+	a.link.obeyNoMore(ctx)
 	if err := a.executors.Kill(ctx, "the agent leaves"); err != nil {
 		a.log.Error("executors do not end", "err", err)
 	}

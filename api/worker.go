@@ -87,6 +87,10 @@ type Deploy struct {
 	Inputs []Output
 }
 
+// BatchAttemptBits are those of an attempt's number, in batch mode, that count the attempts
+// of one run of the job. Those above are the job's own attempt.
+const BatchAttemptBits = 20
+
 // Edge names an exchange: by the operator where it ends.
 type Edge struct {
 	To    string

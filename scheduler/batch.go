@@ -49,9 +49,8 @@ type TaskEvent struct {
 	Message string
 }
 
-// attemptBits are those of an attempt's number that count the attempts of one run of a job
-// in batch mode. Those above are the job's claimed attempt: so no other run uses the same.
-const attemptBits = 20
+// attemptBits: no two runs of a job use the same numbers.
+const attemptBits = api.BatchAttemptBits
 
 // StagingOf is the attempt under which a task's files are staged: that of the job.
 func StagingOf(at flow.Attempt) flow.Attempt { return at >> attemptBits }

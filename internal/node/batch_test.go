@@ -19,6 +19,7 @@ import (
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/internal/node"
+	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/scheduler/job"
@@ -160,14 +161,18 @@ func run(t *testing.T, plan *graph.Plan, o node.Options) error {
 func TestBatch(t *testing.T) {
 	c := &stages{records: 10_000, keys: 37, splits: 5, parallelism: 3}
 	sink, h := collect.New[total](), &tracker{}
-	work := t.TempDir()
+	work, figures := t.TempDir(), &obs.Registry{}
 	plan := c.plan(t, func(s *sdk.Stream[total]) { sdk.Write(s, sink) })
-	if err := run(t, plan, node.Options{Task: h.heard, State: node.State{Work: filepath.Join(work, "w")}}); err != nil {
+	if err := run(t, plan, node.Options{Task: h.heard, Registry: figures, State: node.State{Work: filepath.Join(work, "w")}}); err != nil {
 		t.Fatal(err, h)
 	}
 	c.check(t, sink.Results())
 	if n := h.count("started", ""); n != plan.Tasks() || h.count("finished", "") != n || h.count("again", "") != 0 {
 		t.Errorf("%d tasks have been started of %d:\n%s", n, plan.Tasks(), h)
+	}
+	// The figures of all tasks are of one run of the job, though each has its own attempt.
+	if all, at := figures.Newest(0); at != 1 || len(all) != len(figures.Operators()) || len(all) < plan.Tasks() {
+		t.Errorf("%d of %d figures are of attempt %d", len(all), len(figures.Operators()), at)
 	}
 	if left, _ := os.ReadDir(filepath.Join(work, "w")); len(left) > 0 {
 		t.Errorf("the job has left %v", left)

@@ -17,8 +17,11 @@ import (
 
 // Config is all that a task is made from.
 type Config struct {
-	Job            flow.JobID
-	Attempt        flow.Attempt
+	Job     flow.JobID
+	Attempt flow.Attempt
+	// Run is the attempt under which the task's figures count, those of the whole job.
+	// Default: Attempt.
+	Run            flow.Attempt
 	ID             flow.TaskID
 	Chain          *graph.Chain
 	MaxParallelism int

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ type gate struct {
 
 // New builds the chain. It starts nothing and opens nothing.
 func New(ctx context.Context, cfg Config) (*Task, error) {
-	t := &Task{cfg: cfg, times: &obs.Task{Attempt: uint64(cfg.Attempt)}, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
+	t := &Task{cfg: cfg, times: &obs.Task{Attempt: uint64(cmp.Or(cfg.Run, cfg.Attempt))}, wake: make(chan struct{}, 1), nextWake: flow.MaxTime}
 	t.saves.t = t
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	if err := t.build(); err != nil {

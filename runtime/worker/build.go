@@ -120,7 +120,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes,
 	}
 	if b.unit != nil {
-		cfg.Listener = b.unit.listener()
+		cfg.Listener, cfg.Run = b.unit.listener(), b.attempt>>api.BatchAttemptBits
 	} else if w.opt.Storage != nil {
 		cfg.Files = w.opt.Storage.Files
 		cfg.Snapshots = w.opt.Storage.Snapshots(id, b.attempt, keyed.base())

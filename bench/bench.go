@@ -32,6 +32,7 @@ type Options struct {
 	Memory     int64         // bytes that the process may take; default no limit
 	Audit      run.Audit     // what is done with the books
 
+	mode run.Mode
 	weir string // path of weir, for its agents; empty: this program
 }
 
@@ -73,7 +74,7 @@ type Result struct {
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, clusterKeyed, shuffling, clusterRecovery, clusterRescale, clusterStartup}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, sorting, clusterKeyed, shuffling, clusterRecovery, clusterRescale, clusterStartup}
 	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }

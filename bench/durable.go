@@ -68,7 +68,7 @@ func (o *Options) durable() bool { return o.State != "" || o.Checkpoint > 0 }
 // settings are those of the engine for a run of case name. A durable run that is told
 // no place gets one, which done removes.
 func (o *Options) settings(name string) (_ run.Options, done func() error, err error) {
-	r := run.Options{Parallelism: o.Parallelism, Epoch: o.Checkpoint, Memory: o.Memory, Audit: o.Audit}
+	r := run.Options{Parallelism: o.Parallelism, Epoch: o.Checkpoint, Memory: o.Memory, Audit: o.Audit, Mode: o.mode}
 	r.Backend = o.Backend
 	if !o.durable() {
 		return r, func() error { return nil }, nil

@@ -138,7 +138,12 @@ type PlanOptions struct {
 // have the same parallelism, the consumer is not NoChain, and chaining is on. One
 // producer may so feed several consumers of its chain: a chain is a tree. All
 // other edges become exchanges; a forward one still sends from subtask i to i.
+//
+// In batch mode the plan is of [Graph.ForBatch].
 func Build(g *Graph, opts PlanOptions) (*Plan, error) {
+	if opts.Mode == Batch {
+		g = g.ForBatch()
+	}
 	v := newValidator(g)
 	v.all()
 	if opts.Parallelism < 0 {

@@ -21,6 +21,8 @@ type Impl struct {
 	Source *SourceImpl
 	// Sink is set for sinks that commit.
 	Sink *SinkImpl
+	// Batch is what differs in batch mode, nil where nothing does.
+	Batch *BatchImpl
 }
 
 // Operator is one instance of an operator in one task. Embed [Base] to get the
@@ -74,6 +76,8 @@ type Context struct {
 	Restored flow.Epoch
 	// Staging keeps files of sinks with the epochs.
 	Staging Staging
+	// Batch is what operators of batch mode work with.
+	Batch Batch
 }
 
 // Task is what a running task offers to its operators.

@@ -6,12 +6,14 @@ import (
 
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/operator/batch"
 )
 
 // Aggregator folds records into an accumulator, of which a result can be read at
 // any time. There are ready ones: [Count], [Sum], [Min], [Max], [Avg],
 // [TopNAggregator], [CountDistinct]. New may be nil for accumulators that start
-// as the zero value; Merge is used by windows only.
+// as the zero value; Merge is used by windows, and in batch mode, where it lets records be
+// added up before they are sent to the subtask of their key.
 type Aggregator[In, Acc, Out any] = operator.Aggregator[In, Acc, Out]
 
 // Reduce folds the records of each key into one and emits what it has come to
@@ -22,7 +24,7 @@ func Reduce[K comparable, T any](k *Keyed[K, T], f func(acc, v T) T, opts ...Opt
 	key := k.key
 	return add[T](k.s.p, spec{kind: "reduce", inputs: []graph.Input{k.input("in")}, opts: opts,
 		states: []graph.State{st}, errs: []error{k.err, err, notNil(f == nil, "the function of Reduce")},
-		impl: impl(func() operator.Operator { return operator.NewReduce(key, f) })})
+		impl: final(func() operator.Operator { return operator.NewReduce(key, f) }, batch.NewReduce(key, f))})
 }
 
 // Aggregate adds each record to its key's accumulator and emits the key with the
@@ -30,9 +32,10 @@ func Reduce[K comparable, T any](k *Keyed[K, T], f func(acc, v T) T, opts ...Opt
 func Aggregate[K comparable, In, Acc, Out any](k *Keyed[K, In], a Aggregator[In, Acc, Out], opts ...Option) *Stream[KeyValue[K, Out]] {
 	st, err := valueState[K, Acc](operator.AggregateState)
 	key := k.key
+	b, _ := batch.NewAggregate(key, a) // what is wrong with a key is in k.err too
 	return add[KeyValue[K, Out]](k.s.p, spec{kind: "aggregate", inputs: []graph.Input{k.input("in")}, opts: opts,
 		states: []graph.State{st}, errs: []error{k.err, err, checkAggregator(a)},
-		impl: impl(func() operator.Operator { return operator.NewRunning(key, a) })})
+		impl: final(func() operator.Operator { return operator.NewRunning(key, a) }, b)})
 }
 
 func checkAggregator[In, Acc, Out any](a Aggregator[In, Acc, Out]) error {
@@ -48,9 +51,10 @@ func checkAggregator[In, Acc, Out any](a Aggregator[In, Acc, Out]) error {
 func Distinct[K comparable, T any](k *Keyed[K, T], opts ...Option) *Stream[T] {
 	st, _ := valueState[K, bool](operator.DistinctState)
 	key := k.key
+	b, _ := batch.NewDistinct(key)
 	return add[T](k.s.p, spec{kind: "distinct", inputs: []graph.Input{k.input("in")}, opts: opts,
 		states: []graph.State{st}, errs: []error{k.err},
-		impl: impl(func() operator.Operator { return operator.NewDistinct(key) })})
+		impl: final(func() operator.Operator { return operator.NewDistinct(key) }, b)})
 }
 
 // Ranking is the best records of a key, the best one first.
@@ -66,8 +70,9 @@ func TopN[K comparable, T any](k *Keyed[K, T], n int, less func(a, b T) bool, op
 		errN = fmt.Errorf("the n of TopN is %d; it must be at least 1", n)
 	}
 	key := k.key
+	b, _ := batch.NewTopN(key, n, less)
 	return add[Ranking[K, T]](k.s.p, spec{kind: "topn", inputs: []graph.Input{k.input("in")}, opts: opts,
 		attrs:  []graph.Attr{{Key: "n", Value: fmt.Sprint(n)}},
 		states: []graph.State{st}, errs: []error{k.err, err, errN, notNil(less == nil, "the less function of TopN")},
-		impl: impl(func() operator.Operator { return operator.NewTopN(key, n, less) })})
+		impl: final(func() operator.Operator { return operator.NewTopN(key, n, less) }, b)})
 }

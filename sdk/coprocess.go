@@ -22,7 +22,7 @@ func CoProcess[K comparable, A, B, Out any](a *Keyed[K, A], b *Keyed[K, B],
 	cfg := operator.CoProcessConfig[K, A, B, Out]{Left: a.key, Right: b.key, Make: make, Declared: d}
 	return add[Out](a.s.p, spec{kind: "coprocess", inputs: []graph.Input{a.input("left"), b.input("right")}, opts: opts,
 		states: d.States, sides: d.Sides, errs: []error{a.err, b.err, err, samePipeline(a.s.p, b.s.p)},
-		impl: impl(func() operator.Operator { return operator.NewCoProcess(cfg) })})
+		impl: sorted(func() operator.Operator { return operator.NewCoProcess(cfg) }, 0, a.side(), b.side())})
 }
 
 func samePipeline(a, b *Pipeline) error {
@@ -64,5 +64,5 @@ func ProcessBroadcast[K comparable, In, R, Out any](k *Keyed[K, In], rules *Stre
 	all := rules.exchanged("broadcast", graph.Exchange{Kind: graph.Broadcast})
 	return add[Out](k.s.p, spec{kind: "process-broadcast", inputs: []graph.Input{k.input("in"), all}, opts: opts,
 		states: d.States, sides: d.Sides, errs: []error{k.err, err, samePipeline(k.s.p, rules.p)},
-		impl: impl(func() operator.Operator { return operator.NewBroadcast(cfg) })})
+		impl: sorted(func() operator.Operator { return operator.NewBroadcast(cfg) }, 1, k.side())})
 }

@@ -80,6 +80,6 @@ func addJoin[K comparable, L, R, Out any](l *Keyed[K, L], r *Keyed[K, R], kind s
 		states: []graph.State{{Name: "join", Kind: "join", Key: typeName[K](), Value: typeName[L]() + ", " + typeName[R]()}},
 		sides:  []graph.Output{sideOutput[L]("late-left"), sideOutput[R]("late-right")},
 		errs:   []error{err, r.err, samePipeline(l.s.p, r.s.p)},
-		impl:   impl(func() operator.Operator { return checked(make()) })})
+		impl:   sorted(func() operator.Operator { return checked(make()) }, 0, l.side(), r.side())})
 	return s, sideOf[L](s, join.LateLeft), sideOf[R](s, join.LateRight)
 }

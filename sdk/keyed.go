@@ -112,7 +112,7 @@ func Process[K comparable, In, Out any](k *Keyed[K, In], make func(*Setup[K]) Pr
 	cfg := operator.ProcessConfig[K, In, Out]{Key: k.key, Make: make, Declared: d}
 	return add[Out](k.s.p, spec{kind: "process", inputs: []graph.Input{k.input("in")}, opts: opts,
 		states: d.States, sides: d.Sides, errs: []error{k.err, err},
-		impl: impl(func() operator.Operator { return operator.NewProcess(cfg) })})
+		impl: sorted(func() operator.Operator { return operator.NewProcess(cfg) }, 0, k.side())})
 }
 
 // Tag names a side output and its type.

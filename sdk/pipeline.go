@@ -8,6 +8,7 @@ import (
 	"github.com/weirflow/weir/flow"
 	"github.com/weirflow/weir/graph"
 	"github.com/weirflow/weir/operator"
+	"github.com/weirflow/weir/operator/batch"
 )
 
 // Pipeline is a job that is being written. It is not safe for several goroutines.
@@ -154,5 +155,19 @@ func sideOutput[T any](name string) graph.Output {
 
 func typeName[T any]() string { return reflect.TypeFor[T]().String() }
 
-// one returns the impl of an operator without a job side.
+// impl is that of an operator without a job side, which is the same in batch mode.
 func impl(f func() operator.Operator) *operator.Impl { return &operator.Impl{New: f} }
+
+// final is that of an operator which gives results once in batch mode.
+func final(f func() operator.Operator, b *operator.BatchImpl) *operator.Impl {
+	return &operator.Impl{New: f, Batch: b}
+}
+
+// sorted is that of an operator which gets its records key by key in batch mode; others
+// is the number of its ports behind the keyed ones.
+func sorted(f func() operator.Operator, others int, sides ...batch.Side) *operator.Impl {
+	return &operator.Impl{New: f, Batch: batch.NewSorted(f, others, sides...)}
+}
+
+// side is a keyed stream as a port that is sorted.
+func (k *Keyed[K, T]) side() batch.Side { return batch.NewSide(k.key.Hash) }

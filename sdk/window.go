@@ -174,7 +174,7 @@ func addWindow[K comparable, In, Out any](w *Windowed[K, In], kept string, opts 
 		attrs:  w.spec.Attrs(),
 		states: []graph.State{{Name: "window", Kind: "window", Key: typeName[K](), Value: kept}},
 		sides:  []graph.Output{sideOutput[In]("late")}, errs: []error{err},
-		impl: impl(func() operator.Operator { return checked(make()) })})
+		impl: sorted(func() operator.Operator { return checked(make()) }, 0, w.k.side())})
 	return s, sideOf[In](s, window.LateOutlet)
 }
 

@@ -28,10 +28,11 @@ The plan depends on the flags here and on the program's own, which come after --
 		Example: `  weir graph ./examples/wordcount
   weir graph ./examples/wordcount --parallelism 4 --no-chaining
   weir graph ./examples/wordcount -o dot | dot -Tsvg > wordcount.svg
+  weir graph ./examples/wordcount --mode batch
   weir graph ./examples/clickstream -o json -- --source kafka`,
 		Args: cobra.ArbitraryArgs, // program knows what must come before --
 	}
-	flags := addEngineFlags(cmd, "parallelism", "max-parallelism", "no-chaining")
+	flags := addEngineFlags(cmd, "parallelism", "max-parallelism", "no-chaining", "mode")
 	cmd.Flags().StringVarP(&format, "format", "o", "text", "`FORMAT` text, dot (for Graphviz) or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		target, own, err := program(cmd, args)
@@ -51,7 +52,7 @@ The plan depends on the flags here and on the program's own, which come after --
 			return err
 		}
 		flags.Options.EnsureDefaults()
-		plan, err := graph.Build(g, graph.PlanOptions{Parallelism: flags.Options.Parallelism, Chaining: !flags.Options.NoChaining})
+		plan, err := graph.Build(g, graph.PlanOptions{Parallelism: flags.Options.Parallelism, Chaining: !flags.Options.NoChaining, Mode: flags.Options.Mode.Of(g)})
 		if err != nil {
 			return &exitError{code: run.ExitUsage, err: err}
 		}

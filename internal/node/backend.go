@@ -10,13 +10,20 @@ import (
 
 // openBackend makes where the tasks' state is.
 func (d *durable) openBackend() error {
-	if d.opt.State.Backend == Memory {
+	if d.opt.State.Backend == Memory && d.opt.sorting == 0 {
 		return nil
 	}
 	if _, err := d.workDir(); err != nil {
 		return err
 	}
-	env, err := lsm.NewEnv(lsm.EnvOptions{Memory: d.opt.State.Memory})
+	if d.opt.State.Backend == Memory {
+		return nil
+	}
+	memory := d.opt.State.Memory
+	if d.opt.sorting > 0 {
+		memory /= 4
+	}
+	env, err := lsm.NewEnv(lsm.EnvOptions{Memory: memory})
 	if err != nil {
 		return fmt.Errorf("making room for state on disk: %w", err)
 	}

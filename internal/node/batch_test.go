@@ -307,8 +307,8 @@ func TestBatchOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := read()
-	if len(first) != c.records {
-		t.Fatalf("%d lines, not %d", len(first), c.records)
+	if len(first) != c.keys {
+		t.Fatalf("%d lines, not one for each of %d keys", len(first), c.keys)
 	}
 	if hidden, _ := filepath.Glob(filepath.Join(out, ".*")); len(hidden) > 0 {
 		t.Errorf("left behind: %v", hidden)

@@ -64,6 +64,7 @@ func distributed(plan *graph.Plan, opt Options, m *Member) (_ Options, err error
 	if m.Hello.Fingerprint, err = Fingerprint(plan); err != nil {
 		return opt, err
 	}
+	opt.inBatch(plan, m.Hello.Slots)
 	soon := opt.Restart == nil && opt.State.durable()
 	opt.EnsureDefaults()
 	if soon {

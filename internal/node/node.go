@@ -33,6 +33,7 @@ import (
 	"github.com/weirflow/weir/internal/obs"
 	"github.com/weirflow/weir/internal/obs/metrics"
 	"github.com/weirflow/weir/internal/obs/traces"
+	"github.com/weirflow/weir/operator"
 	"github.com/weirflow/weir/runtime/worker"
 	"github.com/weirflow/weir/scheduler"
 	"github.com/weirflow/weir/scheduler/job"
@@ -85,6 +86,8 @@ type Options struct {
 	Planned func(*graph.Plan)
 	// EpochTimeout is how long an epoch may take. Default that of checkpoint.Options.
 	EpochTimeout time.Duration
+
+	sorting int // bytes for each task of batch mode, 0 in others
 }
 
 // EnsureDefaults fills what is not set.
@@ -122,6 +125,7 @@ type Embedded struct {
 
 // NewEmbedded makes a job that Run runs. It does no I/O.
 func NewEmbedded(plan *graph.Plan, opt Options) (*Embedded, error) {
+	opt.inBatch(plan, slots(plan))
 	opt.EnsureDefaults()
 	if err := opt.State.Validate(); err != nil {
 		return nil, err
@@ -187,6 +191,7 @@ func (d *durable) working(plan *graph.Plan, s api.Scheduler) worker.Options {
 		Plan: plan, Scheduler: s, BatchSize: d.opt.BatchSize, Credit: d.opt.Credit,
 		Registry: d.opt.Registry, Log: d.opt.Log, Now: d.opt.Now, Seed: d.opt.Seed,
 		State: d.open, Staging: d.staging, AlignTimeout: d.opt.AlignTimeout, Hashes: d.opt.Hashes,
+		Batch: operator.Batch{Memory: d.opt.sorting, Dir: d.work},
 	}
 	if plan.Mode == graph.Batch {
 		o.Staging = d.stagingOfTasks

@@ -12,11 +12,15 @@ import (
 	"github.com/weirflow/weir/shuffle/spill"
 )
 
-// SorterOptions configure a Sorter. Key is needed.
+// SorterOptions configure a Sorter. Key or ByHash is needed.
 type SorterOptions[T any] struct {
 	// Key appends the key of a record to dst. Keys are compared as bytes: see
 	// AppendInt and those beside it.
 	Key func(dst []byte, v *T) []byte
+	// ByHash sorts by the hashes that batches come with, and leave with again: the
+	// records of one key stand together, in the order in which they came, and may be
+	// mixed with those of others that have the same hash.
+	ByHash bool
 	// Memory is the budget in bytes. Default 64 MB, at least 64 kB.
 	Memory int
 	// FS and Dir say where runs go. Default: the file system, its directory for
@@ -51,20 +55,29 @@ type SorterStats struct {
 
 // Sorter sorts more records than memory holds: records are encoded and collected,
 // sorted when the memory is used up, and written as runs, which are merged in the end.
+//
+// What has a type is thin: it is compiled once more for each type of a program's records.
 type Sorter[T any] struct {
-	opt     SorterOptions[T]
-	codec   *codec.Codec[T]
-	scratch scratch
-	arena   arena
-	limit   int // of the arena
-	block   int // bytes of a block of a run
-	fanIn   int
-	runs    []run
-	stats   SorterStats
-	key     []byte
-	value   []byte
-	entry   []byte
-	err     error // the first; nothing goes on behind it
+	sorter
+	codec *codec.Codec[T]
+	keyOf func(dst []byte, v *T) []byte // nil: by hash
+	key   []byte
+	value []byte
+}
+
+// sorter is all of it that does not know what a record is.
+type sorter struct {
+	compression spill.Compression
+	scratch     scratch
+	arena       arena
+	memory      int // the budget
+	limit       int // of the arena, three quarters
+	block       int // bytes of a block of a run
+	fanIn       int
+	runs        []run
+	stats       SorterStats
+	entry       []byte
+	err         error // the first; nothing goes on behind it
 }
 
 type run struct {
@@ -78,23 +91,32 @@ func NewSorter[T any](opt SorterOptions[T]) (*Sorter[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("operator/batch: sorting: %w", err)
 	}
-	if opt.Key == nil {
+	if opt.Key == nil && !opt.ByHash {
 		return nil, errors.New("operator/batch: a sorter needs a key")
 	}
-	if opt.Memory == 0 {
-		opt.Memory = DefaultMemory
+	s := &Sorter[T]{codec: c, keyOf: opt.Key}
+	if opt.ByHash {
+		s.keyOf = nil
 	}
-	opt.Memory = max(opt.Memory, MinMemory)
-	s := &Sorter[T]{opt: opt, codec: c, scratch: newScratch(opt.FS, opt.Dir, "sort")}
-	s.block = min(max(opt.Memory/128, 1<<10), 128<<10)
-	s.limit = opt.Memory / 4 * 3
-	s.arena.chunk = min(max(opt.Memory/64, 1<<10), 1<<20)
-	// A reader holds a block as it is stored, one decompressed, and a little.
-	s.fanIn = max(2, opt.Memory/4/(2*s.block+8<<10))
-	if opt.FanIn > 0 {
-		s.fanIn = max(2, min(s.fanIn, opt.FanIn))
-	}
+	s.open(opt.FS, opt.Dir, opt.Compression, opt.Memory, opt.FanIn)
 	return s, nil
+}
+
+func (s *sorter) open(fs vfs.FS, dir string, c spill.Compression, memory, fanIn int) {
+	if memory == 0 {
+		memory = DefaultMemory
+	}
+	memory = max(memory, MinMemory)
+	s.scratch = newScratch(fs, dir, "sort")
+	s.compression, s.memory = c, memory
+	s.block = min(max(memory/128, 1<<10), 128<<10)
+	s.limit = memory / 4 * 3
+	s.arena.chunk = min(max(memory/64, 1<<10), 1<<20)
+	// A reader holds a block as it is stored, one decompressed, and a little.
+	s.fanIn = max(2, memory/4/(2*s.block+8<<10))
+	if fanIn > 0 {
+		s.fanIn = max(2, min(s.fanIn, fanIn))
+	}
 }
 
 // Add takes the records of a lent batch.
@@ -110,22 +132,37 @@ func (s *Sorter[T]) Add(ctx context.Context, b *flow.Batch[T]) error {
 
 func (s *Sorter[T]) add(ctx context.Context, b *flow.Batch[T]) (err error) {
 	defer encodeError(&err)
+	if s.keyOf == nil && len(b.Hashes) != len(b.Values) {
+		return fmt.Errorf("operator/batch: %d records to be sorted by hash came with %d hashes", len(b.Values), len(b.Hashes))
+	}
 	for i := range b.Values {
-		s.key = s.opt.Key(s.key[:0], &b.Values[i])
+		if s.keyOf == nil {
+			s.key = AppendUint(s.key[:0], uint64(b.Hashes[i]))
+		} else {
+			s.key = s.keyOf(s.key[:0], &b.Values[i])
+		}
 		s.value = s.codec.Append(s.value[:0], &b.Values[i])
-		s.entry = appendEntry(s.entry[:0], s.key, s.value, b.Time(i))
-		if len(s.entry) > maxEntry {
-			return fmt.Errorf("operator/batch: a record of %d bytes; up to %d can be sorted", len(s.entry), maxEntry)
+		if err := s.take(ctx, s.key, s.value, b.Time(i)); err != nil {
+			return err
 		}
-		if len(s.arena.refs) > 0 && (s.arena.wants(len(s.entry)) > s.limit || len(s.arena.refs) == maxRefs) {
-			if err := s.spill(ctx); err != nil {
-				return err
-			}
-		}
-		s.arena.add(s.entry, prefixOf(s.key), len(s.key))
-		s.stats.Records++
 	}
 	s.stats.Memory = max(s.stats.Memory, s.arena.size())
+	return nil
+}
+
+// take takes an encoded record.
+func (s *sorter) take(ctx context.Context, key, value []byte, t flow.Time) error {
+	s.entry = appendEntry(s.entry[:0], key, value, t)
+	if len(s.entry) > maxEntry {
+		return fmt.Errorf("operator/batch: a record of %d bytes; up to %d can be sorted", len(s.entry), maxEntry)
+	}
+	if len(s.arena.refs) > 0 && (s.arena.wants(len(s.entry)) > s.limit || len(s.arena.refs) == maxRefs) {
+		if err := s.spill(ctx); err != nil {
+			return err
+		}
+	}
+	s.arena.add(s.entry, prefixOf(key), len(key))
+	s.stats.Records++
 	return nil
 }
 
@@ -142,7 +179,7 @@ func encodeError(err *error) {
 }
 
 // spill writes what is in memory as a run.
-func (s *Sorter[T]) spill(ctx context.Context) error {
+func (s *sorter) spill(ctx context.Context) error {
 	s.stats.Memory = max(s.stats.Memory, s.arena.size())
 	s.arena.sort()
 	r, err := s.write(ctx, newMerger([]source{&memorySource{arena: &s.arena}}))
@@ -156,7 +193,7 @@ func (s *Sorter[T]) spill(ctx context.Context) error {
 }
 
 // write writes a run.
-func (s *Sorter[T]) write(ctx context.Context, from *merger) (r run, err error) {
+func (s *sorter) write(ctx context.Context, from *merger) (r run, err error) {
 	defer func() { err = errors.Join(err, from.close()) }()
 	if r.path, err = s.scratch.path(); err != nil {
 		return r, err
@@ -171,7 +208,7 @@ func (s *Sorter[T]) write(ctx context.Context, from *merger) (r run, err error) 
 		}
 	}()
 	var (
-		w       = spill.BlockWriter{Compression: s.opt.Compression}
+		w       = spill.BlockWriter{Compression: s.compression}
 		body    = make([]byte, 0, s.block)
 		out     []byte
 		records int64
@@ -210,7 +247,7 @@ func (s *Sorter[T]) write(ctx context.Context, from *merger) (r run, err error) 
 	return r, s.put(f, &r, spill.AppendEnd(out[:0], records))
 }
 
-func (s *Sorter[T]) put(f vfs.File, r *run, p []byte) error {
+func (s *sorter) put(f vfs.File, r *run, p []byte) error {
 	n, err := f.Write(p)
 	r.bytes += int64(n)
 	s.stats.Spilled += int64(n)
@@ -223,6 +260,14 @@ func (s *Sorter[T]) put(f vfs.File, r *run, p []byte) error {
 // Sort ends the input and begins the output. Runs are merged until few enough are
 // left for the last merge, which is done while the output is read.
 func (s *Sorter[T]) Sort(ctx context.Context) (*Sorted[T], error) {
+	m, err := s.sort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Sorted[T]{codec: s.codec, byHash: s.keyOf == nil, merger: m}, nil
+}
+
+func (s *sorter) sort(ctx context.Context) (*merger, error) {
 	if s.err == nil {
 		s.err = s.reduce(ctx)
 	}
@@ -240,11 +285,11 @@ func (s *Sorter[T]) Sort(ctx context.Context) (*Sorted[T], error) {
 		m.sources = append(m.sources, &memorySource{arena: &s.arena})
 	}
 	s.err = errors.New("operator/batch: sorted already")
-	return &Sorted[T]{sorter: s, merger: newMerger(m.sources)}, nil
+	return newMerger(m.sources), nil
 }
 
 // reduce merges neighbours, the smallest first, so that equal keys stay in order.
-func (s *Sorter[T]) reduce(ctx context.Context) error {
+func (s *sorter) reduce(ctx context.Context) error {
 	for len(s.runs) > s.fanIn {
 		// As many as leave full merges for the rest.
 		n := min(s.fanIn, len(s.runs)-s.fanIn+1)
@@ -279,7 +324,7 @@ func (s *Sorter[T]) reduce(ctx context.Context) error {
 }
 
 // merge opens runs.
-func (s *Sorter[T]) merge(runs []run) (*merger, error) {
+func (s *sorter) merge(runs []run) (*merger, error) {
 	var sources []source
 	for _, r := range runs {
 		src, err := openRun(s.scratch.fs, r.path)
@@ -292,10 +337,10 @@ func (s *Sorter[T]) merge(runs []run) (*merger, error) {
 }
 
 // Stats says what it has cost so far.
-func (s *Sorter[T]) Stats() SorterStats { return s.stats }
+func (s *sorter) Stats() SorterStats { return s.stats }
 
 // Close removes the files. The output is to be closed before.
-func (s *Sorter[T]) Close() error {
+func (s *sorter) Close() error {
 	if s.err == nil {
 		s.err = errors.New("operator/batch: the sorter is closed")
 	}

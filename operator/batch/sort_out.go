@@ -5,12 +5,14 @@ import (
 	"fmt"
 
 	"github.com/weirflow/weir/flow"
+	"github.com/weirflow/weir/flow/codec"
 	"github.com/weirflow/weir/shuffle/spill"
 )
 
 // Sorted is the output of a Sorter.
 type Sorted[T any] struct {
-	sorter *Sorter[T]
+	codec  *codec.Codec[T]
+	byHash bool
 	merger *merger
 	err    error
 }
@@ -30,7 +32,7 @@ func (o *Sorted[T]) Next(ctx context.Context, b *flow.Batch[T], n int) error {
 		}
 		at := len(b.Values)
 		b.Values = append(b.Values, *new(T))
-		rest, err := o.sorter.codec.Decode(e.value, &b.Values[at])
+		rest, err := o.codec.Decode(e.value, &b.Values[at])
 		if err == nil && len(rest) > 0 {
 			err = fmt.Errorf("%d bytes behind it", len(rest))
 		}
@@ -40,6 +42,9 @@ func (o *Sorted[T]) Next(ctx context.Context, b *flow.Batch[T], n int) error {
 			break
 		}
 		b.Stamp(e.time)
+		if o.byHash {
+			b.Hashes = append(b.Hashes, flow.Hash(e.prefix))
+		}
 	}
 	return o.err
 }

@@ -102,8 +102,8 @@ func TestSort(t *testing.T) {
 			r.Fatalf("not sorted: %d of %d", len(out), n)
 		}
 		st := s.Stats()
-		if st.Memory > s.opt.Memory || st.Records != int64(n) {
-			r.Fatalf("%+v with %d", st, s.opt.Memory)
+		if st.Memory > s.memory || st.Records != int64(n) {
+			r.Fatalf("%+v with %d", st, s.memory)
 		}
 		if _, err := s.Sort(r.Context()); err == nil {
 			r.Fatal("sorted twice")

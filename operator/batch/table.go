@@ -103,6 +103,29 @@ func (t *table[K, A]) find(h flow.Hash, key K) (g *group[K, A], isNew bool) {
 	}
 }
 
+// look finds the group of a key, or nil.
+func (t *table[K, A]) look(h flow.Hash, key K) *group[K, A] {
+	if len(t.index) == 0 {
+		return nil
+	}
+	index, mask := t.index, uint64(len(t.index)-1)
+	tag := uint64(h) &^ (1<<32 - 1)
+	shift := t.mem.shift
+	for at := slot(h) & mask; ; at = (at + 1) & mask {
+		s := index[at]
+		if s == 0 {
+			return nil
+		}
+		if s&^(1<<32-1) != tag {
+			continue
+		}
+		n := int(uint32(s)) - 1
+		if g := &t.chunks[n>>shift][n&(1<<shift-1)]; g.hash == h && g.key == key {
+			return g
+		}
+	}
+}
+
 // slot is where a hash's search begins.
 func slot(h flow.Hash) uint64 { return uint64(h) ^ uint64(h)>>29 }
 

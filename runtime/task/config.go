@@ -59,6 +59,8 @@ type Config struct {
 	Hashes bool
 	// Rand, where set, makes the order in which gates are read random.
 	Rand *rand.Rand
+	// Batch is what operators of batch mode work with.
+	Batch operator.Batch
 }
 
 // Snapshots is where a task's snapshots go.

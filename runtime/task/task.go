@@ -189,6 +189,7 @@ func (t *Task) context(n *node) *operator.Context {
 		BatchSize:      c.BatchSize,
 		Restored:       c.Restored,
 		Staging:        c.Staging,
+		Batch:          c.Batch,
 		Metrics:        c.Registry.Operator(t.times, string(n.spec.ID), n.spec.Name, n.spec.Kind, c.ID.Subtask),
 		Log:            c.Log.With("operator", n.spec.Name, "subtask", c.ID.Subtask),
 		Task:           t,

@@ -117,7 +117,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 		Job: b.job, Attempt: b.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
 		BatchSize: w.opt.BatchSize, Credit: cmp.Or(w.opt.Credit, shuffle.DefaultCredit), State: keyed.open, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
 		Listener: w.listener(uint64(b.attempt), id), Rand: w.rand(n), Restored: b.restored, Restore: r,
-		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes,
+		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes, Batch: w.opt.Batch,
 	}
 	if b.unit != nil {
 		cfg.Listener, cfg.Run = b.unit.listener(), b.attempt>>api.BatchAttemptBits

@@ -66,6 +66,8 @@ type Options struct {
 	// Seed makes the order in which tasks read their inputs random, for tests; 0
 	// leaves it as it comes.
 	Seed uint64
+	// Batch is what the operators of each task work with in batch mode.
+	Batch operator.Batch
 }
 
 // Worker implements api.Worker. Its methods may be called from any goroutine.

@@ -80,6 +80,8 @@ func (f *Flags) settings() []*setting {
 			set: whole(&f.MaxParallelism)},
 		{name: "no-chaining", usage: "give each operator tasks of its own: slower, but shows what each one costs",
 			toggle: true, set: truth(&f.Options.NoChaining)},
+		{name: "mode", usage: "`HOW` tasks run: streaming (beside each other), batch (one after the other, for input that ends: each result once, as it is in the end) or auto (batch if all input ends)",
+			def: "streaming", set: oneOf(&f.Options.Mode, ModeStreaming, ModeBatch, ModeAuto)},
 		{name: "batch-size", usage: "send a batch on after `N` records", def: "1024", set: whole(&f.Options.BatchSize)},
 		{name: "epoch", usage: "let sinks commit every `DURATION`; with --state, take a checkpoint", def: "1s", set: duration(&f.Options.Epoch)},
 		{name: "state", usage: "keep checkpoints in `DIR` or at a URL: the job restarts after failures, and started again it goes on where it was",

@@ -186,6 +186,10 @@ func (m *program) writeGraph() int {
 		if err != nil {
 			return err
 		}
+		if m.flags.Options.Mode.Of(g) == graph.Batch {
+			// Only here the operators know what they are in batch mode.
+			g = g.ForBatch()
+		}
 		data, err := graph.Marshal(g)
 		if err != nil {
 			return err

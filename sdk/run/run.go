@@ -33,6 +33,9 @@ type Options struct {
 	Parallelism int
 	// NoChaining gives each operator tasks of its own.
 	NoChaining bool
+	// Mode says whether tasks run beside each other or one after the other. Default
+	// ModeStreaming.
+	Mode Mode
 	// BatchSize is the number of records after which a batch is sent. Default 1024.
 	BatchSize int
 	// Credit is the number of bytes that may wait between two tasks. Default 512 KiB.
@@ -99,6 +102,9 @@ func (o *Options) Validate() error {
 	case o.AlignTimeout < 0:
 		return errors.New("the time for alignment must be positive")
 	}
+	if err := o.Mode.validate(); err != nil {
+		return err
+	}
 	if err := o.Audit.validate(); err != nil {
 		return err
 	}
@@ -115,7 +121,11 @@ func Plan(p *sdk.Pipeline, o Options) (*graph.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := graph.Build(g, graph.PlanOptions{Parallelism: o.Parallelism, Chaining: !o.NoChaining})
+	mode, err := o.mode(g)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := graph.Build(g, graph.PlanOptions{Parallelism: o.Parallelism, Chaining: !o.NoChaining, Mode: mode})
 	if err != nil {
 		return nil, err
 	}

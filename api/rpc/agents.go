@@ -27,7 +27,9 @@ import (
 type Read struct {
 	// Program is the hash of one; Log is the allocation whose log it is.
 	Program string
-	Log     api.AllocID
+	// Keep has who is asked fetch the program, and answer nothing: it is to have it.
+	Keep bool
+	Log  api.AllocID
 	// Tail is how many lines of a log there are at most before those that come; Follow
 	// goes on with those.
 	Tail   int

@@ -30,13 +30,22 @@ func noJob(name string) *api.Error {
 // Jobs are all that the registry remembers.
 func (b *backend) Jobs(_ context.Context, p web.Page) (l api.JobList, err error) {
 	var all []api.JobInfo
-	for _, j := range b.view().Jobs() {
-		i := info(j)
+	v := b.view()
+	for _, j := range v.Jobs() {
+		i := b.info(v, j)
 		l.Index = max(l.Index, i.Index)
 		all = append(all, i)
 	}
 	l.Items, l.Next = page(all, func(j *api.JobInfo) string { return j.Spec.Name }, p)
 	return l, nil
+}
+
+func (b *backend) info(v *registry.View, j *registry.Job) api.JobInfo {
+	i := info(j)
+	r := b.a.leader.reported(v, j)
+	i.Attempt, i.Epoch = r.Attempt, r.Epoch
+	i.Restarts = int(max(r.Attempt, 1) - 1)
+	return i
 }
 
 func info(j *registry.Job) api.JobInfo {
@@ -53,7 +62,7 @@ func (b *backend) Job(_ context.Context, name string) (api.JobInfo, error) {
 	if j == nil {
 		return api.JobInfo{}, noJob(name)
 	}
-	i := info(j)
+	i := b.info(v, j)
 	i.Autoscale = b.a.scaler.told(j)
 	for _, a := range v.AllocsOf(name) {
 		x := api.AllocInfo{Alloc: a.Alloc, Status: a.Status, NodeName: string(a.Alloc.Node), Created: a.Since}
@@ -418,7 +427,8 @@ func (b *backend) Artifact(_ context.Context, hash string) (api.ArtifactInfo, er
 	return api.ArtifactInfo{}, api.Errorf(api.CodeNotFound, "there is no program %s", hash)
 }
 
-// PutArtifact takes a program, and tells the other servers, which fetch it.
+// PutArtifact takes a program, and has the other servers fetch it: those that are here have it
+// when it is answered, unless they are slow.
 func (b *backend) PutArtifact(ctx context.Context, hash string, size int64, r io.Reader) (i api.ArtifactInfo, err error) {
 	h, err := artifact.ParseHash(hash)
 	if err != nil {
@@ -433,6 +443,8 @@ func (b *backend) PutArtifact(ctx context.Context, hash string, size int64, r io
 	case got != h || n != size:
 		return i, errors.Join(api.Errorf(api.CodeInvalid, "the program is %s, of %d bytes, and not %s, of %d", got, n, hash, size), b.a.artifacts.Delete(got))
 	}
-	_, err = b.decide(ctx, &registry.PutArtifact{Hash: hash, Size: size})
+	if _, err = b.decide(ctx, &registry.PutArtifact{Hash: hash, Size: size}); err == nil {
+		b.a.spread(ctx, h)
+	}
 	return api.ArtifactInfo{Hash: hash, Size: size}, err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -62,7 +63,12 @@ type contact struct {
 	at           time.Time
 	dead, leaves bool
 	told         []api.AllocStatus // the newest that are in the registry
+	decided      time.Time         // when they came there
+	newest       []api.AllocStatus
 }
+
+// epochsEvery is how often epochs alone are put into the log, for servers that do not lead.
+const epochsEvery = 10 * time.Second
 
 func newLeader(r decides, o control.Options) *leader {
 	o.EnsureDefaults()
@@ -216,7 +222,9 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 	}
 	news := c.at.IsZero() || c.dead || c.leaves != r.Leaving
 	c.at, c.dead, c.leaves = now, false, r.Leaving
-	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) })
+	c.newest = r.Allocs
+	told := slices.EqualFunc(c.told, r.Allocs, func(a, b api.AllocStatus) bool { return sameStatus(&a, &b) }) &&
+		(now.Sub(c.decided) < epochsEvery || reflect.DeepEqual(c.told, r.Allocs))
 	l.mu.Unlock()
 	// What was asked of a job that has ended meanwhile is answered by what it said before.
 	if err := l.answers(ctx, r); err != nil {
@@ -227,7 +235,7 @@ func (l *leader) take(ctx context.Context, r *api.Report) error {
 			return err
 		}
 		l.mu.Lock()
-		c.told = r.Allocs
+		c.told, c.decided = r.Allocs, now
 		l.mu.Unlock()
 	}
 	if news {
@@ -354,6 +362,25 @@ func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
 		return nil, errors.New("there is nothing to read")
 	}
 	return l.open(ctx, q)
+}
+
+// reported is what a job's coordinator has said last, if this server leads and it is newer than
+// what was decided of it: epochs alone are not.
+func (l *leader) reported(v *registry.View, j *registry.Job) api.JobReport {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range v.AllocsOf(j.Name) {
+		c := l.mu.heard[a.Alloc.Node]
+		if c == nil || !a.Alloc.Coordinator || a.Alloc.Term != j.Term {
+			continue
+		}
+		for i := range c.newest {
+			if r := c.newest[i].Job; r != nil && c.newest[i].Alloc == a.Alloc.ID && r.Attempt >= j.Report.Attempt && r.Epoch > j.Report.Epoch {
+				return *r
+			}
+		}
+	}
+	return j.Report
 }
 
 // seen is when an agent was heard of last, in microseconds since 1970; 0 where this server

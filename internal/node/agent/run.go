@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -211,6 +212,9 @@ func (a *Agent) read(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {
 	h, err := artifact.ParseHash(q.Program)
 	if err != nil {
 		return nil, err
+	}
+	if q.Keep {
+		return http.NoBody, a.keep(ctx, h)
 	}
 	return a.artifacts.Get(ctx, h)
 }

@@ -2,7 +2,10 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -15,6 +18,7 @@ import (
 	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/cluster/registry"
 	"github.com/weirflow/weir/internal/node/config"
+	"github.com/weirflow/weir/runtime/artifact"
 )
 
 // TestMain is also the program of the tests' jobs: an executor that says it is ready and, as
@@ -222,4 +226,48 @@ func TestCluster(t *testing.T) {
 	await(t, left, "the job runs with another coordinator", func(v *registry.View) bool {
 		return running(v, "clicks") && v.Job("clicks").Term > term && v.Node(all[gone].node.ID).Gone()
 	})
+}
+
+// TestSpread gives a program to one server of three: the others have it when that is answered.
+func TestSpread(t *testing.T) {
+	server := func(join ...string) func(*config.Config) {
+		return func(c *config.Config) { c.Server.Enabled, c.Server.BootstrapExpect, c.Join = true, 3, join }
+	}
+	a, _ := startAgent(t, "a", server())
+	seed := a.gossip.Load().Addr()
+	b, _ := startAgent(t, "b", server(seed))
+	c, _ := startAgent(t, "c", server(seed))
+	all := []*Agent{a, b, c}
+	decide(t, &registry.AddEvent{Kind: registry.EventNode, Text: "somebody leads"}, all...)
+	program := []byte("a program")
+	sum := sha256.Sum256(program)
+	hash := "sha256:" + hex.EncodeToString(sum[:])
+	h, err := artifact.ParseHash(hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for put := false; !put; {
+		for _, x := range all {
+			// Only the leader takes it, and it must see the others.
+			if _, leads := x.raft.Leading(); !leads || len(x.servers()) < 3 {
+				continue
+			}
+			_, err = (&backend{x}).PutArtifact(t.Context(), hash, int64(len(program)), bytes.NewReader(program))
+			if put = err == nil; put {
+				break
+			}
+		}
+		if !put && time.Now().After(deadline) {
+			t.Fatal("nobody takes it: ", err)
+		}
+		if !put {
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+	for _, x := range all {
+		if !x.artifacts.Has(h) {
+			t.Errorf("%s does not have it", x.node.Name)
+		}
+	}
 }

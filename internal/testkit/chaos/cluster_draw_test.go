@@ -28,7 +28,7 @@ func TestDrawCluster(t *testing.T) {
 					t.Errorf("a small disk is wanted and not there: %s", s)
 				}
 			}
-			if f.At+f.For > 20*time.Second {
+			if f.At+f.For > 25*time.Second {
 				t.Errorf("it is over after %v: %s", f.At+f.For, s)
 			}
 		}

@@ -137,7 +137,7 @@ func drawCluster(seed uint64) *clusterSchedule {
 	case class < 4: // processes
 		kinds = []kind{killAgent, killAgent, stopAgent, leaveAgent, killExecutor, killExecutor, stopExecutor, drain, rescale}
 	case class < 5: // all of them at once, or in order
-		kinds = []kind{outage, outage, rolling, killExecutor, killAgent}
+		kinds = []kind{outage, outage, rolling, rolling, killExecutor, killAgent}
 	case class < 6: // disks
 		kinds = []kind{diskFull, diskFull, killExecutor, killAgent}
 		s.Small = []string{"worker1", fmt.Sprint("server", 1+r.IntN(servers))}
@@ -156,8 +156,11 @@ func drawCluster(seed uint64) *clusterSchedule {
 		}
 	}
 	slices.Sort(s.Parts)
-	at := time.Duration(0)
-	for range 2 + r.IntN(2) {
+	at, count := time.Duration(0), 2+r.IntN(2)
+	if r.IntN(5) == 0 {
+		count = 6 // a storm
+	}
+	for range count {
 		at += millis(r, 0, 1500)
 		f := s.drawFault(r, pick(r, kinds...))
 		f.At = at

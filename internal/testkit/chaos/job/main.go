@@ -159,15 +159,21 @@ func (c *config) windows(s *sdk.Stream[Event]) {
 		},
 		Result: func(a *span) string { return fmt.Sprintf("%d-%d %d %d", a.From, a.To, a.Count, a.Sum) },
 	}
-	for folder, w := range map[string]sdk.Windowing{
-		"tumbling": sdk.Tumbling(time.Second), "sliding": sdk.Sliding(2*time.Second, 500*time.Millisecond), "session": sdk.Session(1500 * time.Millisecond),
+	// In an order: all executors of a job build the same pipeline.
+	for _, by := range []struct {
+		folder string
+		w      sdk.Windowing
+	}{
+		{"tumbling", sdk.Tumbling(time.Second)},
+		{"sliding", sdk.Sliding(2*time.Second, 500*time.Millisecond)},
+		{"session", sdk.Session(1500 * time.Millisecond)},
 	} {
-		results, late := sdk.AggregateWindow(sdk.Window(byKey(s), w), sum, sdk.ID(folder))
+		results, late := sdk.AggregateWindow(sdk.Window(byKey(s), by.w), sum, sdk.ID(by.folder))
 		lines := sdk.Map(results, func(r sdk.WindowResult[int64, string]) string {
 			return fmt.Sprintf("%d %d: %s", r.Key, r.Window.Start.Std().UnixMilli(), r.Value)
-		}, sdk.ID(folder+" lines"))
-		c.write(folder, lines)
-		c.late(folder, late)
+		}, sdk.ID(by.folder+" lines"))
+		c.write(by.folder, lines)
+		c.late(by.folder, late)
 	}
 }
 

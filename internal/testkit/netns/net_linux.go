@@ -60,7 +60,7 @@ func Open(prefix string, n int, seed uint64) (_ *Net, err error) {
 	if n > 99 || len(prefix) > 4 {
 		return nil, fmt.Errorf("netns: %d hosts of %q: at most 99 hosts, and 4 letters", n, prefix)
 	}
-	if err := clear(prefix); err != nil {
+	if err := sweep(prefix); err != nil {
 		return nil, err
 	}
 	pid := os.Getpid()
@@ -102,8 +102,8 @@ func possible() error {
 // namespaces is where they have their names.
 const namespaces = "/var/run/netns"
 
-// clear removes namespaces of the prefix whose maker lives no more.
-func clear(prefix string) error {
+// sweep removes namespaces of the prefix whose maker lives no more.
+func sweep(prefix string) error {
 	found, err := os.ReadDir(namespaces)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

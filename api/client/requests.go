@@ -242,6 +242,27 @@ func (c *Client) Logs(ctx context.Context, name string, l LogQuery, emit func(ap
 	return stream(ctx, c, jobPath(name, "/logs"), q, emit)
 }
 
+// ProfileQuery says which profile.
+type ProfileQuery struct {
+	Kind    string
+	Seconds int         // for kinds that are sampled
+	Alloc   api.AllocID // empty: of the job's coordinator
+}
+
+// Profile takes a profile of an executor of a job, and gives it as go tool pprof reads it. The
+// reader must be closed; it ends with an error if it is not whole.
+func (c *Client) Profile(ctx context.Context, name string, p ProfileQuery) (io.ReadCloser, error) {
+	q := url.Values{"kind": {p.Kind}, "seconds": {strconv.Itoa(p.Seconds)}}
+	if p.Alloc != "" {
+		q.Set("alloc", string(p.Alloc))
+	}
+	response, err := c.do(ctx, request{method: http.MethodGet, path: jobPath(name, "/profile"), query: q})
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
 // FollowEvents calls emit with a job's events behind the sequence number, until the job has
 // ended.
 func (c *Client) FollowEvents(ctx context.Context, name string, after uint64, emit func(api.JobEvent) error) error {

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/weirflow/weir/api"
 	"github.com/weirflow/weir/cluster/certs"
+	profiles "github.com/weirflow/weir/internal/obs/profile"
 	"github.com/weirflow/weir/web"
 	"github.com/weirflow/weir/web/token"
 	"github.com/weirflow/weir/web/webtest"
@@ -31,7 +35,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	log, err := os.Create(ts.MkAbs("audit"))
 	ts.Check(err)
-	o := web.Options{Log: slog.New(slog.DiscardHandler), Audit: slog.New(slog.NewJSONHandler(log, nil)), MaxArtifact: 64 << 20}
+	o := web.Options{Log: slog.New(slog.DiscardHandler), Audit: slog.New(slog.NewJSONHandler(log, nil)), MaxArtifact: 64 << 20, Observer: shown{}}
 	scheme := "http://"
 	if len(args) > 0 {
 		o.Tokens, err = token.Open(ts.MkAbs(args[0]), nil, nil)
@@ -57,4 +61,17 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		log.Close()
 	})
 	ts.Setenv("WEIR_ADDRESS", scheme+l.Addr().String())
+}
+
+// shown is what an agent shows of itself: here it says which profiles there are.
+type shown struct{}
+
+func (shown) Health() api.Health                           { return api.Health{Status: "ok"} }
+func (shown) Metrics(context.Context, io.Writer) error     { return nil }
+func (shown) Kinds() []string                              { return profiles.Kinds }
+func (shown) CheckProfile(k string, d time.Duration) error { return profiles.Check(k, d) }
+
+func (shown) Profile(ctx context.Context, w io.Writer, k string, d time.Duration) error {
+	_, err := profiles.Write(ctx, w, k, d)
+	return err
 }

@@ -72,7 +72,7 @@ func newJobCmd() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: unknownBelow,
 	}
-	cmd.AddCommand(newJobStatusCmd(), newJobGraphCmd(), newJobLogsCmd(), newJobEventsCmd(), newJobTopCmd(), newJobCheckpointsCmd(),
+	cmd.AddCommand(newJobStatusCmd(), newJobGraphCmd(), newJobLogsCmd(), newJobEventsCmd(), newJobTopCmd(), newJobProfileCmd(), newJobCheckpointsCmd(),
 		newJobStopCmd(), newJobCancelCmd(), newJobSaveCmd(), newJobRestartCmd(), newJobRescaleCmd())
 	return cmd
 }

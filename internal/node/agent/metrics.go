@@ -23,7 +23,14 @@ type measures struct {
 var latencies = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 func newScrapes(a *Agent) *scrapes {
-	s := &scrapes{own: prometheus.NewRegistry(), measures: measures{
+	s := &scrapes{own: prometheus.NewRegistry(), measures: newMeasures()}
+	metrics.Process(s.own)
+	s.own.MustRegister(s.ended, s.reports, s.report, s.requests, agentCollector{a})
+	return s
+}
+
+func newMeasures() measures {
+	return measures{
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_agent_executors_ended_total",
 			Help: "Executors of this agent that have ended, by how: ended is in order, failed any other way, lost what never ran here."}, []string{"state"}),
 		reports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_agent_reports_total",
@@ -32,10 +39,7 @@ func newScrapes(a *Agent) *scrapes {
 			Help: "How long a heartbeat took until its answer; the leader may wait with that for one interval, while there is nothing new."}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "weir_http_request_duration_seconds", Buckets: latencies,
 			Help: "HTTP requests by route and status; those that wait for a change, and streams, take as long as they wait."}, []string{"route", "code"}),
-	}}
-	metrics.Process(s.own)
-	s.own.MustRegister(s.ended, s.reports, s.report, s.requests, agentCollector{a})
-	return s
+	}
 }
 
 // reported counts a heartbeat.
@@ -71,6 +75,7 @@ var (
 	agentExecutors = agentDesc("agent_executors", "Executors of this agent by state; those that have ended until the leader knows.", "state")
 	agentLease     = agentDesc("agent_lease", "1 while the agent has a lease, and may run executors.")
 	agentPrograms  = agentDesc("agent_programs_bytes", "Programs that this agent keeps.")
+	agentOutputs   = agentDesc("agent_outputs_bytes", "Partitions of blocking exchanges on this agent's disk.")
 	gossipMembers  = agentDesc("gossip_members", "Agents that gossip knows, by how it sees them.", "status")
 	raftLeader     = agentDesc("raft_leader", "1 on the server that leads, 0 on the others.")
 	raftTerm       = agentDesc("raft_term", "The term of the newest election that this server knows of.")
@@ -85,7 +90,7 @@ var (
 	jobExecutors   = agentDesc("cluster_job_terms", "How many coordinators the job has had. Only the leader shows it.", "job_name")
 )
 
-var agentFamilies = []*prometheus.Desc{agentInfo, agentSlots, agentExecutors, agentLease, agentPrograms, gossipMembers, raftLeader, raftTerm, raftLast,
+var agentFamilies = []*prometheus.Desc{agentInfo, agentSlots, agentExecutors, agentLease, agentPrograms, agentOutputs, gossipMembers, raftLeader, raftTerm, raftLast,
 	raftCommit, raftApplied, raftDisk, raftContact, clusterNodes, clusterJobs, clusterSlots, jobExecutors}
 
 // agentCollector reads the agent's figures. Their number does not depend on how much there is of
@@ -128,6 +133,7 @@ func (c agentCollector) Collect(to chan<- prometheus.Metric) {
 		programs += p.Size
 	}
 	gauge(agentPrograms, float64(programs))
+	gauge(agentOutputs, float64(a.outputs.store.Used()))
 	members := map[gossip.Status]int{gossip.Alive: 0, gossip.Failed: 0, gossip.Left: 0}
 	for _, m := range a.members() {
 		members[m.Status]++

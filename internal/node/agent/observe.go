@@ -104,8 +104,7 @@ func (o observer) Metrics(ctx context.Context, w io.Writer) error {
 func (a *Agent) scrapeExecutors(ctx context.Context) []prometheus.Gatherer {
 	jobs := a.executors.Jobs()
 	parts := make([]prometheus.Gatherer, 0, len(jobs)+1)
-	up := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_executor_up", Help: "1 for an executor of this agent that was asked for its figures and has answered, otherwise 0."},
-		[]string{"job_name", "alloc"})
+	up := newExecutorUp()
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for id, job := range jobs {
@@ -135,4 +134,9 @@ func (a *Agent) scrapeExecutors(ctx context.Context) []prometheus.Gatherer {
 	r := prometheus.NewRegistry()
 	r.MustRegister(up)
 	return append(parts, r)
+}
+
+func newExecutorUp() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_executor_up",
+		Help: "1 for an executor of this agent that was asked for its figures and has answered, otherwise 0."}, []string{"job_name", "alloc"})
 }

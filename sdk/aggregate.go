@@ -19,6 +19,9 @@ type Aggregator[In, Acc, Out any] = operator.Aggregator[In, Acc, Out]
 // Reduce folds the records of each key into one and emits what it has come to
 // after each record. f is called with what the earlier records came to and the
 // new record; the first record of a key is emitted as it is.
+//
+// In batch mode each key's record is emitted once, at the end of the input. So are the results
+// of [Aggregate] and [TopN].
 func Reduce[K comparable, T any](k *Keyed[K, T], f func(acc, v T) T, opts ...Option) *Stream[T] {
 	st, err := valueState[K, T](operator.ReduceState)
 	key := k.key

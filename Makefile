@@ -86,6 +86,12 @@ chaos-cluster: ## CHAOS_SEEDS schedules of faults over clusters of five agents, 
 		go test -count=1 -v -timeout 2h -tags integration -run '^TestClusters$$' ./internal/testkit/chaos
 	$(if $(CHAOS_FAULTS),,$(call stage,$(SIM_SEEDS) schedules over simulated clusters,$(MAKE) sim))
 
+# Two seconds of it are part of make test.
+FUZZ_TIME ?= 60s
+.PHONY: fuzz-ports
+fuzz-ports: ## send garbage to every port of a cluster with TLS and tokens, for FUZZ_TIME
+	@WEIR_FUZZ_TIME=$(FUZZ_TIME) go test -count=1 -v -timeout 30m -run '^TestPorts$$' ./internal/testkit/rig
+
 .PHONY: lint
 lint: $(GOLANGCI) ## format, go.mod, linters, the rules of the tree
 	$(call stage,gofmt,unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi)

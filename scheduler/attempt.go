@@ -261,13 +261,13 @@ func (s *Scheduler) do(acts []checkpoint.Action) {
 		case checkpoint.Abort:
 			delete(a.cuts, act.Barrier.Epoch)
 			s.worker.AbortEpoch(&api.AbortEpoch{Attempt: a.id(), Epoch: uint64(act.Barrier.Epoch)})
-			s.opt.Log.Warn("epoch aborted", "epoch", act.Barrier.Epoch, "reason", act.Reason)
+			s.opt.Log.Warn("epoch aborted", "attempt", s.cur.number, "epoch", act.Barrier.Epoch, "reason", act.Reason)
 			if s.opt.Listener.Aborted != nil {
 				s.opt.Listener.Aborted(act.Barrier, act.Reason)
 			}
 			s.savepointAborted(act)
 		case checkpoint.Late:
-			s.opt.Log.Warn("final epoch is late", "epoch", act.Barrier.Epoch, "missing", fmt.Sprint(act.Missing))
+			s.opt.Log.Warn("final epoch is late", "attempt", s.cur.number, "epoch", act.Barrier.Epoch, "missing", fmt.Sprint(act.Missing))
 		case checkpoint.Fail:
 			s.step(job.CommitFailed{Attempt: a.number, Epoch: act.Epoch, Failure: flow.FailureOf(act.Cause)})
 		case checkpoint.Complete:

@@ -115,7 +115,7 @@ func (b *builder) task(c *graph.Chain, subtask, n int, r *checkpoint.TaskRestore
 	keyed := b.keyed(id, c, r)
 	cfg := task.Config{
 		Job: b.job, Attempt: b.attempt, ID: id, Chain: c, MaxParallelism: w.opt.Plan.MaxParallelism,
-		BatchSize: w.opt.BatchSize, Credit: cmp.Or(w.opt.Credit, shuffle.DefaultCredit), State: keyed.open, Registry: w.opt.Registry, Log: w.opt.Log, Now: w.opt.Now,
+		BatchSize: w.opt.BatchSize, Credit: cmp.Or(w.opt.Credit, shuffle.DefaultCredit), State: keyed.open, Registry: w.opt.Registry, Log: w.opt.Log.With("task", id.String(), "attempt", uint64(b.attempt)), Now: w.opt.Now,
 		Listener: w.listener(uint64(b.attempt), id), Rand: w.rand(n), Restored: b.restored, Restore: r,
 		AlignTimeout: w.opt.AlignTimeout, Hashes: w.opt.Hashes, Batch: w.opt.Batch,
 	}

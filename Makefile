@@ -47,7 +47,7 @@ test: ## vet, all tests, and the engine's once more with invariants and the race
 # Loopback only, in a temporary directory; Ctrl-C ends it.
 .PHONY: cluster
 cluster: build ## a cluster to try: 3 servers and 2 workers with TLS and tokens, until Ctrl-C
-	@CGO_ENABLED=0 go build -o bin/weir-cluster ./internal/testkit/rig/demo
+	@CGO_ENABLED=0 go build -o bin/weir-cluster ./cmd/weir-cluster
 	@exec bin/weir-cluster -weir bin/weir
 
 .PHONY: planted

@@ -1,4 +1,4 @@
-// Command demo starts a cluster of three servers and two workers on loopback, with TLS, tokens
+// Command weir-cluster starts a cluster of three servers and two workers on loopback, with TLS, tokens
 // and encrypted gossip, in a directory that is gone at the end, and says what to try. It is
 // make cluster.
 //
@@ -32,8 +32,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Stdout, rig.Options{Binary: *weir, Servers: *servers, Workers: *workers, Slots: *slots, Secure: true}); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1) //nolint:gocritic // nothing is left for stop to do
+		fmt.Fprintln(os.Stderr, "weir-cluster:", err)
+		os.Exit(1)
 	}
 }
 
@@ -87,7 +87,7 @@ func watch(ctx context.Context, w io.Writer, n *rig.Node) {
 		case <-time.After(downFor):
 		}
 		if err := n.Start(ctx); err != nil {
-			fmt.Fprintln(w, "demo:", err)
+			fmt.Fprintln(w, "weir-cluster:", err)
 			return
 		}
 	}

@@ -23,31 +23,7 @@ type plant struct {
 
 var plants = []plant{
 	{"executors outlive their agent's lease", "internal/node/agent/link.go", []string{"if act.Stop {", "if act.Stop && l.seq == 0 {"}},
-	{"a coordinator that was fenced publishes nevertheless", "checkpoint/store/commit.go",
-		[]string{"err := j.putEntry(ctx, c.next, e)\n\tif errors.Is(err, ErrExists) {",
-			"err := j.putEntry(ctx, c.next, e)\n\tif errors.Is(err, ErrExists) {\n\t\treturn nil\n\t}\n\tif errors.Is(err, ErrExists) {"}},
 	{"an agent that leaves obeys orders", "internal/node/agent/link.go", []string{"l.deaf = true", "l.deaf = false"}},
-	{"slots are given to others before the lease of their agent has ended", "scheduler/control/round.go",
-		[]string{"r.since(n.Heard) > r.o.Lease", "r.since(n.Heard) > r.o.Lease/3"}},
-	{"a new leader does not wait for agents", "internal/node/agent/leader.go",
-		[]string{"l.mu.term, l.mu.since = term, l.now()", "l.mu.term, l.mu.since = term, time.Time{}"}},
-	{"a server that does not lead gives leases", "internal/node/agent/leader.go",
-		[]string{"if !ok {\n\t\tid, _ := l.raft.Leader()", "if !ok && r.Seq == 0 {\n\t\tid, _ := l.raft.Leader()",
-			"if now, ok := l.raft.Leading(); !ok || now != term {", "if now, ok := l.raft.Leading(); ok && now < term {"}},
-	{"executors keep to the coordinator that they have heard of first", "internal/node/executor.go",
-		[]string{"a.Control == \"\" || a.Term < at.Term", "at.Control != \"\" || a.Control == \"\" || a.Term < at.Term"}},
-	{"an epoch is published before it is committed", "scheduler/commits.go",
-		[]string{"\tvar m *checkpoint.Manifest\n\tif c.s.opt.Storage != nil {", `	var m *checkpoint.Manifest
-	if err := c.publish(e.Operators); err != nil {
-		return nil, err
-	}
-	if c.s.opt.Storage != nil {`}},
-	{"what was prepared last is not committed when the job goes on", "scheduler/restore.go",
-		[]string{"if err := c.publish(res.Committables); err != nil {", `if n := len(res.Committables); n > 0 {
-			last := &res.Committables[n-1]
-			last.Committables = last.Committables[:len(last.Committables)-1]
-		}
-		if err := c.publish(res.Committables); err != nil {`}},
 }
 
 var foundAt = regexp.MustCompile(`found at seed \d+`)

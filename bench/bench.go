@@ -22,6 +22,8 @@ type Options struct {
 	Rate        float64 // events per second, for latency
 	Input       string  // a directory of text, for wordcount
 	NoFloor     bool    // leave out the program written by hand
+	Agents      int     // simulated ones, for scale
+	Tasks       int     // of all of them
 	Profile     string  // a directory for profiles of executors; empty: none
 	Runs        int     // the best of so many; default 1
 
@@ -33,6 +35,10 @@ type Options struct {
 	Audit      run.Audit     // what is done with the books
 
 	mode run.Mode
+
+	// Settle is how long a cluster is looked at while nothing happens. Default 10 s.
+	Settle time.Duration
+
 	weir string // path of weir, for its agents; empty: this program
 }
 
@@ -70,11 +76,13 @@ type Result struct {
 	Peer *Peer `json:"peer,omitempty"`
 	// Shuffle is of the shuffle case only.
 	Shuffle *Shuffle `json:"shuffle,omitempty"`
+	// Scale is of scale only.
+	Scale *Scale `json:"scale,omitempty"`
 }
 
 // Cases lists the cases by name.
 func Cases() []Case {
-	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, sorting, clusterKeyed, shuffling, clusterRecovery, clusterRescale, clusterStartup}
+	cs := []Case{passthrough, keyed, window, wordcount, latency, startup, restart, sorting, clusterKeyed, shuffling, scale, clusterRecovery, clusterRescale, clusterStartup}
 	slices.SortFunc(cs, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cs
 }

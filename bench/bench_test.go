@@ -20,7 +20,7 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range Cases() {
-		if c.Name == restart.Name || strings.HasPrefix(c.Name, "cluster-") {
+		if c.Name == restart.Name || c.Name == scale.Name || strings.HasPrefix(c.Name, "cluster-") {
 			continue // it is durable, or has a test of its own
 		}
 		for _, parallelism := range []int{1, 2, 3} {
@@ -35,8 +35,8 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// TestClusterKeyed runs the case on agents of a weir that is built for it.
-func TestClusterKeyed(t *testing.T) {
+// TestCluster runs cases on agents of a weir that is built for it.
+func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds weir")
 	}
@@ -44,6 +44,22 @@ func TestClusterKeyed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("keyed", func(t *testing.T) { testClusterKeyed(t, weir) })
+	t.Run("scale", func(t *testing.T) { testScale(t, weir) })
+}
+
+func testScale(t *testing.T, weir string) {
+	r, err := scale.Run(t.Context(), Options{Agents: 20, Tasks: 43, Settle: time.Second, weir: weir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Scale
+	if s.Agents != 20 || s.Tasks != 43 || s.Jobs != 43 || r.Events == 0 || s.LogBytesPerTask < 50 || s.LogBytesPerAgent < 50 || s.DecideLostMS <= 0 {
+		t.Errorf("%+v %+v", r, s)
+	}
+}
+
+func testClusterKeyed(t *testing.T, weir string) {
 	profiles := t.TempDir()
 	r, err := clusterKeyed.Run(t.Context(), Options{Events: 300_000, Keys: 1000, Checkpoint: 50 * time.Millisecond, Profile: profiles, weir: weir})
 	if err != nil {

@@ -96,6 +96,8 @@ checkpoint each so often; what these cost is shown too.`,
 	f.StringVar(&audit, "audit", "", "what the books are for: stop, hashes, warn or off (default stop)")
 	f.StringVar(&cpuProfile, "cpu-profile", "", "file for a profile of where the time went")
 	f.StringVar(&allocProfile, "alloc-profile", "", "file for a profile of what was allocated")
+	f.IntVar(&o.Agents, "agents", 0, "number of simulated agents, for scale (default 1000)")
+	f.IntVar(&o.Tasks, "tasks", 0, "number of tasks of all of them (default 10 for each)")
 	f.StringVar(&o.Profile, "executor-profiles", "", "directory for profiles of the executors of cluster cases")
 	f.BoolVar(&o.NoFloor, "no-floor", false, "leave out the program written by hand")
 	f.StringVarP(&format, "format", "o", "text", "text or json")
@@ -191,6 +193,12 @@ func printResult(w io.Writer, r bench.Result, format string) error {
 	}
 	if len(r.Figures) > 0 {
 		return printFigures(w, r)
+	}
+	if s := r.Scale; s != nil {
+		fmt.Fprintf(t, "\t%d agents, %d jobs, %d tasks\tdecisions: new %.1f ms, idle %.1f ms, ten lost %.1f ms\tlog: %.0f bytes an agent, %.0f a task, %d entries",
+			s.Agents, s.Jobs, s.Tasks, s.DecideNewMS, s.DecideIdleMS, s.DecideLostMS, s.LogBytesPerAgent, s.LogBytesPerTask, s.LogEntries)
+		fmt.Fprintf(t, "\tjoined in %.1f s, started in %.1f s\t%.0f heartbeats/s\tleader %.2f CPU, %.0f MB\tlate p99 %.1f ms",
+			s.JoinS, s.StartS, s.HeartbeatsPerS, s.LeaderCPU, s.LeaderRSSMB, s.LateP99MS)
 	}
 	if r.Peer != nil {
 		fmt.Fprintf(t, "\t%s: %.2f M/s, ratio %.2f", r.Peer.Name, r.Peer.EventsPerS/1e6, r.Peer.Ratio)

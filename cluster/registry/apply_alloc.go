@@ -245,6 +245,10 @@ func (c *change) updateAlloc(was *Alloc, status api.AllocStatus) bool {
 	}
 	c.s.allocs[status.Alloc] = a
 	if a.Live() {
+		if a.Alloc.Coordinator {
+			// Agents that run the job are concerned: see Mark.
+			c.s.jobs[a.Alloc.Job] = c.s.jobs[a.Alloc.Job].clone()
+		}
 		return true
 	}
 	c.s.live--

@@ -158,7 +158,7 @@ func drawCommand(t *rapid.T, v *View) Command {
 			continue
 		}
 		s := api.AllocStatus{Alloc: a.Alloc.ID, State: []api.AllocState{api.AllocPending, api.AllocRunning, api.AllocRunning,
-			api.AllocEnded, api.AllocFailed}[pick("state", 5)], Lines: make([]string, pick("lines", 30))}
+			api.AllocEnded, api.AllocFailed}[pick("state", 5)], Lines: make([]string, pick("lines", 30)), Control: []string{"", "c:1", "c:2"}[pick("control", 3)]}
 		if pick("report", 2) == 0 {
 			all := []api.JobStatus{api.JobRunning, api.JobRunning, api.JobRunning, api.JobStarting, api.JobFinished, api.JobFailed, "odd"}
 			s.Job = &api.JobReport{Status: all[pick("status", len(all))], Epoch: v.Index()}

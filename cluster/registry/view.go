@@ -73,6 +73,57 @@ func (v *View) AllocsOn(node api.NodeID) []*Alloc {
 	return nil
 }
 
+// Control is where the newest coordinator of a job is dialled; empty while it does not listen.
+func (v *View) Control(job string) string {
+	j := v.s.jobs[job]
+	if j == nil {
+		return ""
+	}
+	for _, id := range j.Allocs {
+		if a := v.s.allocs[id]; a.Alloc.Coordinator && a.Alloc.Term == j.Term && a.Live() {
+			return a.Status.Control
+		}
+	}
+	return ""
+}
+
+// Mark is what concerns an agent at one moment: itself, what is on it, and the jobs of that with
+// their coordinators. It holds no view.
+type Mark struct {
+	id     api.NodeID
+	node   *Node
+	allocs []*Alloc
+	jobs   []*Job // of each of them
+}
+
+// Mark makes one.
+func (v *View) Mark(node api.NodeID) *Mark {
+	m := &Mark{id: node, node: v.s.nodes[node]}
+	if m.node == nil {
+		return m
+	}
+	for _, id := range m.node.Allocs {
+		a := v.s.allocs[id]
+		m.allocs = append(m.allocs, a)
+		m.jobs = append(m.jobs, v.s.jobs[a.Alloc.Job])
+	}
+	return m
+}
+
+// Still reports that nothing which concerns an agent has changed since. It copies nothing: who
+// waits for a change can ask after each. It relies on records being replaced where they change.
+func (v *View) Still(m *Mark) bool {
+	if v.s.nodes[m.id] != m.node {
+		return false // also where something was put on it or has ended
+	}
+	for i, a := range m.allocs {
+		if v.s.allocs[a.Alloc.ID] != a || v.s.jobs[a.Alloc.Job] != m.jobs[i] {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *state) allocList(ids []api.AllocID) []*Alloc {
 	list := make([]*Alloc, len(ids))
 	for i, id := range ids {

@@ -65,6 +65,7 @@ type contact struct {
 	told         []api.AllocStatus // the newest that are in the registry
 	decided      time.Time         // when they came there
 	newest       []api.AllocStatus
+	made         *made // the newest orders; nil: none yet
 }
 
 // epochsEvery is how often epochs alone are put into the log, for servers that do not lead.
@@ -273,25 +274,69 @@ func (l *leader) answers(ctx context.Context, r *api.Report) error {
 func (l *leader) next(ctx context.Context, r *api.Report) *api.Orders {
 	ctx, cancel := context.WithTimeout(ctx, min(time.Duration(r.Wait)*time.Microsecond, l.lease/3))
 	defer cancel()
-	for {
-		changed := l.raft.Registry().Watch(l.raft.Registry().Index())
-		if o := l.orders(r); o.Sum != r.Have {
+	o := l.orders(r)
+	for o.Sum == r.Have {
+		select {
+		case <-l.raft.Registry().Watch(o.Index):
+			o = l.orders(r)
+		case <-ctx.Done():
 			return o
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return l.orders(r)
-		}
 	}
+	return o
 }
 
-// orders are what the agent is to have, as it is decided.
+// orders are what the agent is to have, as it is decided. All agents ask after each change, of
+// which most concern few: what was made is kept for as long as it holds.
 func (l *leader) orders(r *api.Report) *api.Orders {
 	v := l.raft.Registry().View()
-	o := &api.Orders{Index: v.Index()}
+	l.mu.Lock()
+	c := l.mu.heard[r.Node.ID]
+	var kept *made
+	if c != nil {
+		kept = c.made
+	}
+	l.mu.Unlock()
+	if kept == nil || !v.Still(kept.mark) {
+		kept = makeOrders(v, r.Node.ID)
+		if c != nil {
+			l.mu.Lock()
+			c.made = kept
+			l.mu.Unlock()
+		}
+	}
+	o := kept.orders
+	o.Index = v.Index()
+	for _, s := range r.Allocs {
+		if !s.State.Ended() {
+			continue
+		}
+		if a := v.Alloc(s.Alloc); a == nil || !a.Live() {
+			o.Known = append(o.Known, s.Alloc)
+		}
+	}
+	for _, name := range r.Outputs {
+		if j := v.Job(name); j == nil || j.Status.Ended() {
+			o.Clear = append(o.Clear, name)
+		}
+	}
+	if len(o.Known) > 0 || len(o.Clear) > 0 {
+		o.Sum = sum(&o)
+	}
+	return &o
+}
+
+// made are orders without Known and Clear, for as long as the mark holds. They are not changed.
+type made struct {
+	mark   *registry.Mark
+	orders api.Orders
+}
+
+func makeOrders(v *registry.View, id api.NodeID) *made {
+	m := &made{mark: v.Mark(id)}
+	o := &m.orders
 	jobs := map[string]*registry.Job{}
-	for _, a := range v.AllocsOn(r.Node.ID) {
+	for _, a := range v.AllocsOn(id) {
 		j := jobs[a.Alloc.Job]
 		if j == nil {
 			if j = v.Job(a.Alloc.Job); j == nil {
@@ -311,18 +356,8 @@ func (l *leader) orders(r *api.Report) *api.Orders {
 			}
 		}
 	}
-	for _, s := range r.Allocs {
-		if a := v.Alloc(s.Alloc); s.State.Ended() && (a == nil || !a.Live()) {
-			o.Known = append(o.Known, s.Alloc)
-		}
-	}
-	for _, name := range r.Outputs {
-		if j := v.Job(name); j == nil || j.Status.Ended() {
-			o.Clear = append(o.Clear, name)
-		}
-	}
 	o.Sum = sum(o)
-	return o
+	return m
 }
 
 // specOf is the job's specification in a version; the newest where that is forgotten.
@@ -347,14 +382,7 @@ func specNow(j *registry.Job, version uint64) api.JobSpec {
 
 // coordinatorOf is where the job's newest coordinator is dialled, empty while it does not
 // listen.
-func coordinatorOf(v *registry.View, j *registry.Job) string {
-	for _, a := range v.AllocsOf(j.Name) {
-		if a.Alloc.Coordinator && a.Alloc.Term == j.Term && a.Live() {
-			return a.Status.Control
-		}
-	}
-	return ""
-}
+func coordinatorOf(v *registry.View, j *registry.Job) string { return v.Control(j.Name) }
 
 // Open reads a program from this server.
 func (l *leader) Open(ctx context.Context, q *rpc.Read) (io.ReadCloser, error) {

@@ -150,7 +150,7 @@ func (h *heartJob) gapAfter(ctx context.Context, do func() error, done func(cont
 func (h *heartJob) runs(ctx context.Context) (bool, error) {
 	j, err := h.cl.Job(ctx, h.name, client.Wait{})
 	if err != nil {
-		return false, nil //nolint:nilerr // who was asked may be the one that was killed
+		return false, nil // who was asked may be the one that was killed
 	}
 	if j.Status.Ended() {
 		return false, fmt.Errorf("the job is %s: %s\n%s", j.Status, j.Reason, h.c.lastLines(ctx, h.name))

@@ -83,8 +83,11 @@ func Unpack(text string, labels ...Label) ([]*dto.MetricFamily, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: what was handed over is no text of them: %w", err)
 	}
-	if n, err := s2.DecodedLen(packed); err != nil || n > maxUnpacked {
-		return nil, fmt.Errorf("metrics: what was handed over takes %d bytes, at most %d are read (%v)", n, maxUnpacked, err)
+	switch n, err := s2.DecodedLen(packed); {
+	case err != nil:
+		return nil, fmt.Errorf("metrics: what was handed over does not say its size: %w", err)
+	case n > maxUnpacked:
+		return nil, fmt.Errorf("metrics: what was handed over takes %d bytes, and at most %d are read", n, maxUnpacked)
 	}
 	plain, err := s2.Decode(nil, packed)
 	if err != nil {

@@ -54,7 +54,7 @@ func show(all tracetest.SpanStubs) string {
 	below = func(of tracetest.SpanStub, indent string) {
 		fmt.Fprintf(&b, "%s%s", indent, of.Name)
 		for _, a := range of.Attributes {
-			fmt.Fprintf(&b, " %s=%s", strings.TrimPrefix(string(a.Key), "weir."), a.Value.Emit())
+			fmt.Fprintf(&b, " %s=%s", strings.TrimPrefix(string(a.Key), "weir."), a.Value.String())
 		}
 		if of.Status.Code == codes.Error {
 			fmt.Fprintf(&b, " error=%q", of.Status.Description)
@@ -152,13 +152,13 @@ func TestBounded(t *testing.T) {
 		}
 		for _, e := range s.Events {
 			for _, a := range e.Attributes {
-				if len(a.Value.Emit()) > maxText {
-					t.Errorf("%d bytes", len(a.Value.Emit()))
+				if len(a.Value.String()) > maxText {
+					t.Errorf("%d bytes", len(a.Value.String()))
 				}
 			}
 		}
 	}
-	if j.mu.open != nil && len(j.mu.open) > 0 {
+	if len(j.mu.open) > 0 {
 		t.Errorf("%d are left", len(j.mu.open))
 	}
 }

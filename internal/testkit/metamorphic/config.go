@@ -31,6 +31,8 @@ type Config struct {
 	Yield int
 	// Scheduling makes tasks choose among their inputs at random.
 	Scheduling bool
+	// Batch runs it in batch mode.
+	Batch bool
 	// Seed is for splits, chains, runs and scheduling.
 	Seed uint64
 }
@@ -57,6 +59,10 @@ func DrawConfig(t *rapid.T, p *Pipeline, large bool) Config {
 		// Splits that come one after the other are late to each other.
 		c.OnDemand = rapid.Bool().Draw(t, "on demand")
 	}
+	if c.Unbounded == 0 && rapid.IntRange(0, 3).Draw(t, "batch") == 3 {
+		// Sources cannot wait for each other where each runs when there is room.
+		c.Batch, c.Align = true, false
+	}
 	if !p.Timed() && rapid.Bool().Draw(t, "any untimed") {
 		c.Untimed = rapid.UintRange(0, 1<<p.Sources-1).Draw(t, "untimed")
 	}
@@ -77,6 +83,6 @@ func (c Config) anyUnbounded() bool { return c.Unbounded != 0 }
 
 // String is one line.
 func (c Config) String() string {
-	return fmt.Sprintf("run: parallelism %d, chaining %t, batch %d, credit %d, epoch every %v, splits %d, unbounded %b, untimed %b, on demand %t, uneven %t, align %t, yield %d, random scheduling %t, seed %d",
-		c.Parallelism, c.Chaining, c.BatchSize, c.Credit, c.Interval, c.Splits, c.Unbounded, c.Untimed, c.OnDemand, c.Uneven, c.Align, c.Yield, c.Scheduling, c.Seed)
+	return fmt.Sprintf("run: parallelism %d, chaining %t, batch %d, credit %d, epoch every %v, splits %d, unbounded %b, untimed %b, on demand %t, uneven %t, align %t, yield %d, random scheduling %t, batch mode %t, seed %d",
+		c.Parallelism, c.Chaining, c.BatchSize, c.Credit, c.Interval, c.Splits, c.Unbounded, c.Untimed, c.OnDemand, c.Uneven, c.Align, c.Yield, c.Scheduling, c.Batch, c.Seed)
 }

@@ -24,6 +24,9 @@
 //     no barrier overtakes a record, or is overtaken.
 //  5. The run ends, and leaves no goroutine behind.
 //
+// Some runs are in batch mode. What gives a result after each record otherwise gives the
+// last of each key there; everything else is the same.
+//
 // Ops are chosen so that the result is independent of how streams interleave:
 // what depends on the order of records is keyed by lane; what merges lanes does
 // not depend on their order. Event time is that of the input: no record is late, so

@@ -55,6 +55,7 @@ func TestSameResult(t *testing.T) {
 	setFlag(t, "rapid.nofailfile", "true")
 	var (
 		seed, runs, epochs int
+		batches            int
 		records            int64
 		stuck, failed      bool
 		made               = map[string]int{}
@@ -74,7 +75,7 @@ func TestSameResult(t *testing.T) {
 			size = 15_000
 		}
 		in := DrawInput(rt, p.Sources, size/p.Sources)
-		want := p.Eval(in, made)
+		want, wantBatch := p.Eval(in, made), p.EvalBatch(in, map[string]int{})
 		for range rapid.IntRange(2, 3).Draw(rt, "runs") {
 			c := DrawConfig(rt, p, large)
 			again, patience := 1, 20*time.Second
@@ -89,7 +90,12 @@ func TestSameResult(t *testing.T) {
 					diff = err.Error() + "\n"
 					stuck = errors.Is(err, ErrStuck)
 				default:
-					diff = o.Compare(p, want)
+					expected := want
+					if c.Batch {
+						expected = wantBatch
+						batches++
+					}
+					diff = o.Compare(p, expected)
 					runs++
 					epochs += o.Epochs
 				}
@@ -114,5 +120,9 @@ func TestSameResult(t *testing.T) {
 		}
 	}
 	t.Logf("records made: %v", made)
+	if batches == 0 && n >= 40 && !failed {
+		t.Error("no run was in batch mode")
+	}
+	t.Logf("%d of the runs in batch mode", batches)
 	t.Logf("%d seeds, %d runs, %d records through operators, %d epochs in %v", seed, runs, records, epochs, time.Since(start).Round(time.Millisecond))
 }

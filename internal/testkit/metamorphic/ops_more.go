@@ -91,7 +91,7 @@ func rekeyed(b *build, n *node, s *sdk.Stream[Record]) []*sdk.Stream[Record] {
 }
 
 var reduceOp = &op{
-	name: "reduce", inputs: 1, outputs: 1, grow: 1, keyed: true, draw: small("key classes"), say: params,
+	name: "reduce", inputs: 1, outputs: 1, grow: 1, keyed: true, final: true, draw: small("key classes"), say: params,
 	build: func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record] {
 		return rekeyed(b, n, sdk.Reduce(byLane(n, in[0]), func(acc, r Record) Record {
 			if acc.Lane != 0 && acc.Ord >= r.Ord {
@@ -105,10 +105,12 @@ var reduceOp = &op{
 		var out []Record
 		lanes(n, in[0], func(k laneKey, rs []Record) {
 			val := int64(0)
-			for _, r := range rs {
+			for i, r := range rs {
 				r.Val += 3 * val
 				val = r.Val
-				out = append(out, r.keyed(k))
+				if !n.final || i == len(rs)-1 {
+					out = append(out, r.keyed(k))
+				}
 			}
 		})
 		return [][]Record{out}
@@ -169,7 +171,7 @@ var summarising = sdk.Aggregator[Record, summary, summary]{
 }
 
 var aggregateOp = &op{
-	name: "aggregate", inputs: 1, outputs: 1, grow: 1, keyed: true, draw: small("key classes"), say: params,
+	name: "aggregate", inputs: 1, outputs: 1, grow: 1, keyed: true, final: true, draw: small("key classes"), say: params,
 	build: func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record] {
 		sums := sdk.Aggregate(byLane(n, in[0]), summarising, b.opts(n)...)
 		return one(sdk.Map(sums, func(kv sdk.KeyValue[laneKey, summary]) Record {
@@ -180,9 +182,11 @@ var aggregateOp = &op{
 		var out []Record
 		lanes(n, in[0], func(k laneKey, rs []Record) {
 			var s summary
-			for _, r := range rs {
+			for i, r := range rs {
 				s.add(r)
-				out = append(out, summed(k, s))
+				if !n.final || i == len(rs)-1 {
+					out = append(out, summed(k, s))
+				}
 			}
 		})
 		return [][]Record{out}
@@ -230,7 +234,7 @@ func distinguished(n *node, r Record) Record {
 // topOp keeps the best few of a lane. Of a ranking it gives the record that changed
 // it: the one with the highest place.
 var topOp = &op{
-	name: "topn", inputs: 1, outputs: 1, grow: 1, keyed: true, draw: small("key classes"), say: params,
+	name: "topn", inputs: 1, outputs: 1, grow: 1, keyed: true, final: true, draw: small("key classes"), say: params,
 	build: func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record] {
 		tops := sdk.TopN(byLane(n, in[0]), int(n.p[1])+1, better, b.opts(n)...)
 		return one(sdk.Map(tops, func(t sdk.Ranking[laneKey, Record]) Record { return ranked(t.Key, t.Top) }, b.named(n, "lane")...))
@@ -238,6 +242,10 @@ var topOp = &op{
 	eval: func(n *node, in [][]Record) [][]Record {
 		var out []Record
 		lanes(n, in[0], func(k laneKey, rs []Record) {
+			if n.final {
+				out = append(out, ranked(k, naiveTop(rs, int(n.p[1])+1)))
+				return
+			}
 			for i, r := range rs {
 				// The place of r among all up to it: equals that came before stand before it.
 				var top []Record

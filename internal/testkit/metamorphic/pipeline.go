@@ -29,6 +29,8 @@ type node struct {
 	par int
 	// mixed is set where streams of different par meet.
 	mixed bool
+	// final is set while results in batch mode are computed.
+	final bool
 	size  float64 // an estimate: records out for one of the input
 }
 
@@ -52,6 +54,8 @@ type op struct {
 	// grow is how many records come out for one that goes in.
 	grow float64
 	draw func(t *rapid.T, n *node)
+	// final: in batch mode there is one result for each key, the last.
+	final bool
 	// say describes the parameters.
 	say   func(n *node) string
 	build func(b *build, n *node, in []*sdk.Stream[Record]) []*sdk.Stream[Record]
@@ -183,6 +187,19 @@ func (p *Pipeline) sinks() []ref {
 		}
 	}
 	return sinks
+}
+
+// EvalBatch is Eval for batch mode.
+func (p *Pipeline) EvalBatch(in *Input, made map[string]int) map[ref][]Record {
+	for _, n := range p.Nodes {
+		n.final = n.op.final
+	}
+	defer func() {
+		for _, n := range p.Nodes {
+			n.final = false
+		}
+	}()
+	return p.Eval(in, made)
 }
 
 // Eval is the oracle: what each sink has in the end, in an order that keeps lanes.

@@ -80,7 +80,11 @@ func Run(ctx context.Context, p *Pipeline, in *Input, c Config, patience time.Du
 	if err != nil {
 		return nil, err
 	}
-	plan, err := graph.Build(g, graph.PlanOptions{Parallelism: c.Parallelism, Chaining: c.Chaining})
+	mode := graph.Streaming
+	if c.Batch {
+		mode, o.unaligned = graph.Batch, true // there is one epoch
+	}
+	plan, err := graph.Build(g, graph.PlanOptions{Parallelism: c.Parallelism, Chaining: c.Chaining, Mode: mode})
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +95,10 @@ func Run(ctx context.Context, p *Pipeline, in *Input, c Config, patience time.Du
 			Committed: func(flow.Barrier) { o.Epochs++ },
 			Aborted:   func(flow.Barrier, string) { o.aborted++ },
 		}}
+	if c.Batch {
+		// Large inputs do not fit.
+		opt.State = process.State{Backend: process.Memory, Memory: 1 << 20}
+	}
 	if c.Scheduling {
 		opt.Seed = c.Seed
 	}

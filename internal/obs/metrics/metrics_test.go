@@ -235,7 +235,7 @@ func TestStranger(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"no base64": "%", "no s2": base64.StdEncoding.EncodeToString([]byte("\x05x")), "no families": pack([]byte("\x0412345")),
-		"a bomb": pack(make([]byte, 9<<20)), "another's name": up, "a crowd": many,
+		"a bomb": pack(make([]byte, 9<<20)), "a size of 4 EiB": pack([]byte("\x9a\xa5\xf6\xcc\xcd\xc3\xc3\xb0\x40C")), "another's name": up, "a crowd": many,
 	} {
 		if f, err := metrics.Unpack(text); err == nil {
 			t.Errorf("%s: %v", name, f)

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/encoding/protodelim"
 )
 
 // Process adds what is known of this process: the Go runtime, with its pauses, and what the
@@ -93,12 +94,13 @@ func Unpack(text string, labels ...Label) ([]*dto.MetricFamily, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: what was handed over is damaged: %w", err)
 	}
-	d := expfmt.NewDecoder(strings.NewReader(string(plain)), expfmt.NewFormat(expfmt.TypeProtoDelim))
+	// The decoder of package expfmt makes room for whatever size a family says it has.
+	each, from := protodelim.UnmarshalOptions{MaxSize: maxUnpacked}, bytes.NewReader(plain)
 	var all []*dto.MetricFamily
 	series := 0
 	for {
 		m := new(dto.MetricFamily)
-		if err := d.Decode(m); errors.Is(err, io.EOF) {
+		if err := each.UnmarshalFrom(from, m); errors.Is(err, io.EOF) {
 			return all, nil
 		} else if err != nil {
 			return nil, fmt.Errorf("metrics: family %d of what was handed over: %w", len(all)+1, err)
@@ -110,6 +112,9 @@ func Unpack(text string, labels ...Label) ([]*dto.MetricFamily, error) {
 			return nil, fmt.Errorf("metrics: a family %.100q was handed over: its name must begin with weir_, go_ or process_", m.GetName())
 		}
 		for _, x := range m.Metric {
+			if !sound(x.GetHistogram()) {
+				return nil, fmt.Errorf("metrics: the family %s that was handed over has a histogram whose buckets do not add up", m.GetName())
+			}
 			x.Label = relabel(x.Label, labels)
 		}
 		all = append(all, m)
@@ -119,6 +124,25 @@ func Unpack(text string, labels ...Label) ([]*dto.MetricFamily, error) {
 // known reports whether a family may come from an executor.
 func known(name string) bool {
 	return strings.HasPrefix(name, "weir_") || strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
+}
+
+// sound reports whether a histogram's buckets go up, and hold no more than it has counted: readers
+// subtract one from the next. Counts that are no whole numbers are none of ours.
+func sound(h *dto.Histogram) bool {
+	if h.GetSampleCountFloat() != 0 {
+		return false
+	}
+	var below *dto.Bucket
+	for _, b := range h.GetBucket() {
+		if b.GetCumulativeCountFloat() != 0 {
+			return false
+		}
+		if below != nil && !(b.GetUpperBound() > below.GetUpperBound()) || b.GetCumulativeCount() < below.GetCumulativeCount() || b.GetCumulativeCount() > h.GetSampleCount() {
+			return false
+		}
+		below = b
+	}
+	return true
 }
 
 func relabel(have []*dto.LabelPair, labels []Label) []*dto.LabelPair {

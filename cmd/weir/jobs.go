@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -100,7 +101,7 @@ func (c *cluster) showJob(w io.Writer, j api.JobInfo) error {
 			fmt.Fprintf(t, ": %s", j.Reason)
 		}
 		fmt.Fprintf(t, "\nattempt %d, epoch %d, %d restarts, since %s\n", j.Attempt, j.Epoch, j.Restarts, moment(j.Changed))
-		fmt.Fprintf(t, "parallelism %d, program %s, state %s\n", j.Spec.Parallelism, short(j.Spec.Artifact), dash(j.Spec.State))
+		fmt.Fprintf(t, "parallelism %d, program %s, state %s\n", cmp.Or(j.Slots, j.Spec.Parallelism), short(j.Spec.Artifact), dash(j.Spec.State))
 		printAutoscale(t, &j, wide)
 		if len(j.Allocs) == 0 {
 			return

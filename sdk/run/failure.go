@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/weirflow/weir/flow"
@@ -85,6 +86,13 @@ func operatorName(f *flow.Failure) string {
 // enginePath is how the names of the engine's functions begin.
 const enginePath = "github.com/weirflow/weir/"
 
+// engines are how they begin, and those of what runs tasks for it.
+var engines = []string{enginePath, "runtime/pprof.", "created by "}
+
+func ofEngine(function string) bool {
+	return slices.ContainsFunc(engines, func(p string) bool { return strings.HasPrefix(function, p) })
+}
+
 // userStack cuts a stack down to the functions between the panic and the engine
 // that called them, and counts what it hides. A stack in which it does not find
 // these is left whole.
@@ -109,7 +117,7 @@ func userStack(stack string) (string, int) {
 	}
 	last := first
 	for i := first; i < len(frames); i++ {
-		if fn := frames[i][0]; !strings.HasPrefix(fn, enginePath) && !strings.HasPrefix(fn, "created by ") {
+		if !ofEngine(frames[i][0]) {
 			last = i + 1
 		}
 	}

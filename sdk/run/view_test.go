@@ -164,8 +164,8 @@ func TestUserStack(t *testing.T) {
 	}
 	engine := enginePath + "operator.(*mapper).Receive(0x1)"
 	got, hidden := userStack(frames("runtime/debug.Stack()", engine, "panic({0x1, 0x2})", "runtime.goPanicIndex(0x3)",
-		"main.inner(...)", enginePath+"operator.(*Value).Get(0x1)", "main.outer(0x1)", engine, "created by "+engine+" in goroutine 1"))
-	if want := "main.inner(...)\n\t/file.go:1 +0x1\n" + enginePath + "operator.(*Value).Get(0x1)\n\t/file.go:1 +0x1\nmain.outer(0x1)\n\t/file.go:1 +0x1\n"; got != want || hidden != 6 {
+		"main.inner(...)", enginePath+"operator.(*Value).Get(0x1)", "main.outer(0x1)", engine, "runtime/pprof.Do({0x1})", "created by "+engine+" in goroutine 1"))
+	if want := "main.inner(...)\n\t/file.go:1 +0x1\n" + enginePath + "operator.(*Value).Get(0x1)\n\t/file.go:1 +0x1\nmain.outer(0x1)\n\t/file.go:1 +0x1\n"; got != want || hidden != 7 {
 		t.Errorf("got %d hidden frames and\n%s", hidden, got)
 	}
 	for _, s := range []string{"", "x", frames(), frames("panic(1)"), frames("panic(1)", engine)} {

@@ -132,3 +132,20 @@ func (m *Manifest) Files(f func(*File)) {
 		}
 	}
 }
+
+// Size counts the stored files that m names, each once, and their bytes; added are the
+// bytes that the epoch's tasks have written anew.
+func (m *Manifest) Size() (files int, bytes, added int64) {
+	seen := map[string]bool{}
+	m.Files(func(f *File) {
+		if !seen[f.Blob] {
+			seen[f.Blob] = true
+			files++
+			bytes += f.Size
+		}
+	})
+	for i := range m.Tasks {
+		added += m.Tasks[i].Bytes
+	}
+	return files, bytes, added
+}

@@ -109,6 +109,21 @@ type Page struct {
 	Limit int
 }
 
+// PageOf cuts a page out of items, whose keys go up.
+func PageOf[T any](items []T, key func(*T) string, p Page) (part []T, next string) {
+	part = []T{}
+	for i := range items {
+		switch k := key(&items[i]); {
+		case p.Cursor != "" && k <= p.Cursor:
+		case len(part) == p.Limit:
+			return part, key(&part[len(part)-1])
+		default:
+			part = append(part, items[i])
+		}
+	}
+	return part, ""
+}
+
 // LogQuery says which lines.
 type LogQuery struct {
 	Alloc  api.AllocID // empty: of all executors

@@ -33,17 +33,7 @@ type checkpointLine struct {
 func lineOf(m *checkpoint.Manifest) checkpointLine {
 	l := checkpointLine{Job: m.Job, Epoch: m.Epoch, Kind: flow.BarrierKind(m.Kind).String(), Attempt: m.Attempt,
 		Created: time.UnixMicro(m.Created).UTC(), Tasks: len(m.Tasks)}
-	seen := map[string]bool{}
-	m.Files(func(f *checkpoint.File) {
-		if !seen[f.Blob] {
-			seen[f.Blob] = true
-			l.Files++
-			l.Bytes += f.Size
-		}
-	})
-	for i := range m.Tasks {
-		l.Added += m.Tasks[i].Bytes
-	}
+	l.Files, l.Bytes, l.Added = m.Size()
 	return l
 }
 

@@ -159,7 +159,7 @@ func (c *Cluster) Nodes(_ context.Context, p web.Page) (l api.NodeList, err erro
 		all = append(all, *c.mu.State.Nodes[id])
 		l.Index = max(l.Index, c.mu.State.Nodes[id].Index)
 	}
-	l.Items, l.Next = page(all, func(n api.NodeInfo) string { return string(n.Node.ID) }, p)
+	l.Items, l.Next = web.PageOf(all, func(n *api.NodeInfo) string { return string(n.Node.ID) }, p)
 	return l, nil
 }
 

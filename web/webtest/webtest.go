@@ -126,26 +126,11 @@ func (c *Cluster) Wait(ctx context.Context, after uint64) error {
 	}
 }
 
-// page cuts a part of items, whose keys go up.
-func page[T any](items []T, key func(T) string, p web.Page) (part []T, next string) {
-	part = []T{}
-	for _, item := range items {
-		if p.Cursor != "" && key(item) <= p.Cursor {
-			continue
-		}
-		if len(part) == p.Limit {
-			return part, key(part[len(part)-1])
-		}
-		part = append(part, item)
-	}
-	return part, ""
-}
-
 // Members are those of the state.
 func (c *Cluster) Members(_ context.Context, p web.Page) (l api.MemberList, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.Items, l.Next = page(c.mu.Members, func(m api.Member) string { return m.Name }, p)
+	l.Items, l.Next = web.PageOf(c.mu.Members, func(m *api.Member) string { return m.Name }, p)
 	return l, nil
 }
 
@@ -160,7 +145,7 @@ func (c *Cluster) Jobs(_ context.Context, p web.Page) (l api.JobList, err error)
 		l.Index = max(l.Index, j.Index)
 		all = append(all, j)
 	}
-	l.Items, l.Next = page(all, func(j api.JobInfo) string { return j.Spec.Name }, p)
+	l.Items, l.Next = web.PageOf(all, func(j *api.JobInfo) string { return j.Spec.Name }, p)
 	return l, nil
 }
 
@@ -205,7 +190,7 @@ func (c *Cluster) Events(_ context.Context, name string, p web.Page) (api.JobEve
 		if after, err := strconv.ParseUint(cmp.Or(p.Cursor, "0"), 10, 64); err == nil {
 			p.Cursor = key(after)
 		}
-		l.Items, l.Next = page(j.Events, func(e api.JobEvent) string { return key(e.Seq) }, p)
+		l.Items, l.Next = web.PageOf(j.Events, func(e *api.JobEvent) string { return key(e.Seq) }, p)
 		if l.Next != "" {
 			l.Next = strconv.FormatUint(l.Items[len(l.Items)-1].Seq, 10)
 		}
@@ -257,7 +242,7 @@ func (c *Cluster) Logs(ctx context.Context, name string, q web.LogQuery, emit fu
 // Checkpoints are a job's.
 func (c *Cluster) Checkpoints(_ context.Context, name string, p web.Page) (api.CheckpointList, error) {
 	return ask(c, name, func(j *Job) (l api.CheckpointList) {
-		l.Items, l.Next = page(j.Checkpoints, epochKey, p)
+		l.Items, l.Next = web.PageOf(j.Checkpoints, epochKey, p)
 		return l
 	})
 }
@@ -265,12 +250,12 @@ func (c *Cluster) Checkpoints(_ context.Context, name string, p web.Page) (api.C
 // Savepoints are a job's.
 func (c *Cluster) Savepoints(_ context.Context, name string, p web.Page) (api.CheckpointList, error) {
 	return ask(c, name, func(j *Job) (l api.CheckpointList) {
-		l.Items, l.Next = page(j.Savepoints, epochKey, p)
+		l.Items, l.Next = web.PageOf(j.Savepoints, epochKey, p)
 		return l
 	})
 }
 
-func epochKey(i api.CheckpointInfo) string { return fmt.Sprintf("%020d", i.Epoch) }
+func epochKey(i *api.CheckpointInfo) string { return fmt.Sprintf("%020d", i.Epoch) }
 
 // Artifact looks for a program.
 func (c *Cluster) Artifact(_ context.Context, hash string) (api.ArtifactInfo, error) {

@@ -66,21 +66,6 @@ func (b *backend) Wait(ctx context.Context, after uint64) error {
 	}
 }
 
-// page cuts a part of items, whose keys go up.
-func page[T any](items []T, key func(*T) string, p web.Page) (part []T, next string) {
-	part = []T{}
-	for i := range items {
-		switch k := key(&items[i]); {
-		case p.Cursor != "" && k <= p.Cursor:
-		case len(part) == p.Limit:
-			return part, key(&part[len(part)-1])
-		default:
-			part = append(part, items[i])
-		}
-	}
-	return part, ""
-}
-
 // Members are all that gossip knows.
 func (b *backend) Members(_ context.Context, p web.Page) (l api.MemberList, err error) {
 	leader, _ := b.a.raft.Leader()
@@ -91,7 +76,7 @@ func (b *backend) Members(_ context.Context, p web.Page) (l api.MemberList, err 
 	}
 	key := func(m *api.Member) string { return m.Name + "\x00" + string(m.ID) }
 	slices.SortFunc(all, func(x, y api.Member) int { return strings.Compare(key(&x), key(&y)) })
-	l.Items, l.Next = page(all, key, p)
+	l.Items, l.Next = web.PageOf(all, key, p)
 	return l, nil
 }
 
@@ -104,7 +89,7 @@ func (b *backend) Nodes(_ context.Context, p web.Page) (l api.NodeList, err erro
 		l.Index = max(l.Index, i.Index)
 		all = append(all, i)
 	}
-	l.Items, l.Next = page(all, func(n *api.NodeInfo) string { return string(n.Node.ID) }, p)
+	l.Items, l.Next = web.PageOf(all, func(n *api.NodeInfo) string { return string(n.Node.ID) }, p)
 	return l, nil
 }
 
@@ -224,7 +209,7 @@ func (b *backend) Events(_ context.Context, name string, p web.Page) (l api.JobE
 	if after, err := strconv.ParseUint(cmp.Or(p.Cursor, "0"), 10, 64); err == nil {
 		p.Cursor = key(after)
 	}
-	l.Items, l.Next = page(all, func(e *api.JobEvent) string { return key(e.Seq) }, p)
+	l.Items, l.Next = web.PageOf(all, func(e *api.JobEvent) string { return key(e.Seq) }, p)
 	if l.Next != "" {
 		l.Next = strconv.FormatUint(l.Items[len(l.Items)-1].Seq, 10)
 	}

@@ -36,7 +36,7 @@ func (b *backend) Jobs(_ context.Context, p web.Page) (l api.JobList, err error)
 		l.Index = max(l.Index, i.Index)
 		all = append(all, i)
 	}
-	l.Items, l.Next = page(all, func(j *api.JobInfo) string { return j.Spec.Name }, p)
+	l.Items, l.Next = web.PageOf(all, func(j *api.JobInfo) string { return j.Spec.Name }, p)
 	return l, nil
 }
 
@@ -379,7 +379,7 @@ func (b *backend) Checkpoints(ctx context.Context, name string, p web.Page) (l a
 	for _, m := range ms {
 		all = append(all, checkpointInfo(m))
 	}
-	l.Items, l.Next = page(all, epochKey, p)
+	l.Items, l.Next = web.PageOf(all, epochKey, p)
 	return l, nil
 }
 
@@ -387,17 +387,7 @@ func epochKey(c *api.CheckpointInfo) string { return fmt.Sprintf("%020d", c.Epoc
 
 func checkpointInfo(m *checkpoint.Manifest) api.CheckpointInfo {
 	i := api.CheckpointInfo{Job: m.Job, Epoch: m.Epoch, Kind: flow.BarrierKind(m.Kind).String(), Attempt: m.Attempt, Created: m.Created, Tasks: len(m.Tasks)}
-	seen := map[string]bool{}
-	m.Files(func(f *checkpoint.File) {
-		if !seen[f.Blob] {
-			seen[f.Blob] = true
-			i.Files++
-			i.Bytes += f.Size
-		}
-	})
-	for k := range m.Tasks {
-		i.AddedBytes += m.Tasks[k].Bytes
-	}
+	i.Files, i.Bytes, i.AddedBytes = m.Size()
 	return i
 }
 
@@ -411,7 +401,7 @@ func (b *backend) Savepoints(_ context.Context, name string, p web.Page) (l api.
 	for _, s := range j.Savepoints {
 		all = append(all, api.CheckpointInfo{Job: name, Epoch: s.Epoch, Kind: "savepoint", Attempt: s.Attempt, Created: s.Time, Location: s.Where})
 	}
-	l.Items, l.Next = page(all, epochKey, p)
+	l.Items, l.Next = web.PageOf(all, epochKey, p)
 	return l, nil
 }
 

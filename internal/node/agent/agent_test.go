@@ -387,12 +387,12 @@ func TestOrders(t *testing.T) {
 func TestEnded(t *testing.T) {
 	g := newRig(t)
 	a := g.start("a")
-	v := g.until("the agent is here", func(v *registry.View) bool { return v.Node("a") != nil && v.Node("a").Usable() })
+	g.until("the agent is here", func(v *registry.View) bool { return v.Node("a") != nil && v.Node("a").Usable() })
 	if err := a.port.Close(); err != nil {
 		t.Fatal(err)
 	}
 	a.way.cut()
-	v = g.until("the agent is lost", func(v *registry.View) bool { return v.Node("a").Status == api.NodeLost })
+	v := g.until("the agent is lost", func(v *registry.View) bool { return v.Node("a").Status == api.NodeLost })
 	if r := v.Node("a").Reason; r != "its agent has ended" {
 		t.Errorf("it is lost because %q", r)
 	}

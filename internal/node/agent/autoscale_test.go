@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,12 +93,21 @@ func TestBounded(t *testing.T) {
 
 // world is a server as an autoscaler sees it, whose jobs are models.
 type world struct {
-	t       *testing.T
-	r       *registry.Registry
+	t *testing.T
+	r *registry.Registry
+
+	mu      sync.Mutex
 	index   uint64
 	offered float64
 	broken  error // of measuring
 	steps   []int
+}
+
+// offer has the job's source get so many records a second.
+func (w *world) offer(rate float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.offered = rate
 }
 
 func (w *world) apply(c registry.Command) {
@@ -106,6 +116,8 @@ func (w *world) apply(c registry.Command) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.index++
 	if r := w.r.Apply(w.index, data); r.Err() != nil {
 		w.t.Fatal(r.Err())
@@ -123,6 +135,8 @@ func (w *world) submit(s api.JobSpec) {
 
 func (w *world) Stats(context.Context, string) (api.JobStats, error) {
 	p := w.job().Spec().Parallelism
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return model(w.offered, p, p), w.broken
 }
 
@@ -133,7 +147,9 @@ func (w *world) Graph(context.Context, string) (api.JobGraph, error) {
 func (w *world) Rescale(_ context.Context, _ string, r api.RescaleRequest) (api.Done, error) {
 	s := *w.job().Spec()
 	s.Parallelism = r.Parallelism
+	w.mu.Lock()
 	w.steps = append(w.steps, r.Parallelism)
+	w.mu.Unlock()
 	w.submit(s)
 	return api.Done{}, nil
 }
@@ -179,7 +195,7 @@ func TestAutoscaleFollowsTheLoad(t *testing.T) {
 		if i := s.told(w.job()); i == nil || i.Decision != "stay at 1: it is what is needed" || len(i.Figures) != 2 {
 			t.Errorf("told %+v", i)
 		}
-		w.offered = 2500
+		w.offer(2500)
 		pass(4 * time.Minute)
 		if len(w.steps) == 0 || w.steps[len(w.steps)-1] != 4 || len(w.steps) > 2 {
 			t.Errorf("with 2500/s it went %v, and 4 subtasks do that at 70 %%", w.steps)
@@ -188,19 +204,22 @@ func TestAutoscaleFollowsTheLoad(t *testing.T) {
 			t.Errorf("events: %q", n)
 		}
 		// No more than there are slots for.
-		w.offered = 20_000
+		w.offer(20_000)
 		pass(5 * time.Minute)
 		if got := w.job().Spec().Parallelism; got != 8 {
 			t.Errorf("with 20,000/s it has %d", got)
 		}
+		w.mu.Lock()
 		w.offered, w.steps = 500, nil
+		w.mu.Unlock()
 		pass(20 * time.Minute)
 		if !slices.Equal(w.steps, []int{1}) {
 			t.Errorf("with 500/s again it went %v", w.steps)
 		}
 		before := len(w.steps)
-		w.broken = errors.New("nobody answers")
-		w.offered = 9000
+		w.mu.Lock()
+		w.offered, w.broken = 9000, errors.New("nobody answers")
+		w.mu.Unlock()
 		pass(5 * time.Minute)
 		if i := s.told(w.job()); len(w.steps) != before || i == nil || !strings.Contains(i.Decision, "cannot be measured: nobody answers") {
 			t.Errorf("told %+v, steps %v", i, w.steps)
@@ -210,7 +229,7 @@ func TestAutoscaleFollowsTheLoad(t *testing.T) {
 
 func TestAutoscaleDryRun(t *testing.T) {
 	inWorld(t, api.Autoscale{Min: 1, Max: 8, UpAfter: 2_000_000, Settle: 1_000_000, DryRun: true}, func(w *world, s *autoscaler) {
-		w.offered = 2500
+		w.offer(2500)
 		pass(time.Minute)
 		if n := w.notes(); len(w.steps) != 0 || len(n) != 1 || !strings.HasPrefix(n[0], "would rescale from 1 to 4: sum has wanted") {
 			t.Errorf("went %v, events %q", w.steps, n)
@@ -236,7 +255,7 @@ func TestAutoscaleWaitsForSlots(t *testing.T) {
 		place := api.Alloc{ID: "other-1", Job: "other", Node: "n", Version: 1, Slots: 6, Coordinator: true, Term: 1}
 		w.apply(&registry.SubmitJob{Spec: api.JobSpec{Name: "other", Parallelism: 6}})
 		w.apply(&registry.PutAllocs{Job: "other", At: w.r.Index(), Place: []api.Alloc{place}})
-		w.offered = 2500
+		w.offer(2500)
 		pass(3 * time.Minute)
 		if i := s.told(w.job()); len(w.steps) != 0 || i == nil || !strings.Contains(i.Decision, "there are slots for 1") {
 			t.Errorf("went %v, told %+v", w.steps, i)

@@ -21,8 +21,8 @@ func (x *execution) profile(ctx context.Context, request uint64, kind string, ov
 		return
 	}
 	x.side.Go(func() {
-		defer x.profiling.Store(false)
 		size, err := profileTo(ctx, filepath.Join(x.cfg.Dir, api.ProfileFile+strconv.FormatUint(request, 10)), kind, over)
+		x.profiling.Store(false) // who has its answer may ask for the next one
 		x.answer(request, strconv.FormatInt(size, 10), err)
 	})
 }

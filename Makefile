@@ -16,8 +16,9 @@ BENCH_CASES      ?= wordcount keyed passthrough window latency
 # stage NAME,COMMAND says what runs and how long it took.
 stage = @printf '==> %s\n' '$(1)'; s=$$SECONDS; $(2); printf '    %s: %d s\n' '$(1)' $$((SECONDS - s))
 
-# The engine and what users link: all that runs goroutines of ours.
-engine = $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(cmd|examples|bench|internal/lint)(/|$$)')
+# The engine and what users link: all that runs goroutines of ours. What starts programs is
+# left out: they are built in the same way for both runs.
+engine = $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/(cmd|examples|bench|internal/lint|internal/testkit/(rig|chaos))(/|$$)')
 
 # Folders with tests behind the tag "integration".
 tagged = $$(grep -rlE --include='*_test.go' '^//go:build .*integration' . | xargs -r -n1 dirname | sort -u || true)

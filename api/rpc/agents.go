@@ -230,7 +230,7 @@ func NewNodeClient(addr string, conf *tls.Config, opt Options) (*NodeClient, err
 	if conf != nil {
 		creds = credentials.NewTLS(conf)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds), opt.dialing(),
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds), opt.dialer(),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(opt.MaxMessage), grpc.MaxCallSendMsgSize(opt.MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(time.Second, opt.Ping), Timeout: opt.Patience}),
 		grpc.WithDisableServiceConfig())

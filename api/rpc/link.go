@@ -33,7 +33,7 @@ func Dial(ctx context.Context, addr string, conf *tls.Config, h api.Hello, opt O
 	if conf != nil {
 		creds = credentials.NewTLS(conf)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds), opt.dialing(), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds), opt.dialer(), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 		grpc.WithMaxHeaderListSize(16<<10), grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(1<<20),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(opt.MaxMessage), grpc.MaxCallSendMsgSize(opt.MaxMessage)))
 	if err != nil {

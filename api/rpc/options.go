@@ -93,8 +93,8 @@ func (i Identity) Admit(h *api.Hello) error {
 // maxSlots bounds what one executor can offer.
 const maxSlots = 1 << 16
 
-// dialing is how gRPC is told of Dial.
-func (o *Options) dialing() grpc.DialOption {
+// dialer is how gRPC is told of Dial.
+func (o *Options) dialer() grpc.DialOption {
 	if o.Dial == nil {
 		return grpc.EmptyDialOption{}
 	}

@@ -201,7 +201,7 @@ func NewOutputClient(addr string, conf *tls.Config, opt Options) (*OutputClient,
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(10*time.Second, opt.Ping), Timeout: opt.Patience}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second}, MinConnectTimeout: opt.Patience}),
 		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(4 << 20),
-		grpc.WithDisableServiceConfig(), opt.dialing()}
+		grpc.WithDisableServiceConfig(), opt.dialer()}
 	conn, err := grpc.NewClient("passthrough:///"+addr, dial...)
 	if err != nil {
 		return nil, fmt.Errorf("rpc: %s: %w", addr, err)

@@ -57,12 +57,6 @@ func (h *half) tellLocked() {
 	h.mu.changed = make(chan struct{})
 }
 
-func (h *half) tell() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tellLocked()
-}
-
 // breakOff ends it for both sides; what is under way is lost.
 func (h *half) breakOff(err error) {
 	h.mu.Lock()

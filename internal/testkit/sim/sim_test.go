@@ -32,7 +32,7 @@ const (
 
 // simulate carries out a schedule in a bubble.
 func simulate(t *testing.T, s *Schedule) (o *outcome) {
-	dir, err := os.MkdirTemp(fast(), "sim-")
+	dir, err := os.MkdirTemp(fast(), "sim-") //nolint:usetesting // it is in memory, and gone with its schedule: there are hundreds
 	if err != nil {
 		t.Fatal(err)
 	}

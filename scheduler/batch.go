@@ -85,11 +85,7 @@ type Batch struct {
 	cancel context.CancelFunc
 	drops  chan api.Output
 
-	inbox struct {
-		sync.Mutex
-		queue []func()
-	}
-	wake chan struct{}
+	inbox
 }
 
 type batchExecutor struct {
@@ -110,7 +106,7 @@ func NewBatch(opt BatchOptions) (*Batch, error) {
 	}
 	s := &Batch{opt: opt, executors: map[batch.Executor]*batchExecutor{}, runs: map[flow.Attempt]batch.Deploy{},
 		prepared: map[flow.Attempt][]checkpoint.Committable{}, nodes: map[string]bool{}, doubt: map[string]bool{},
-		sources: map[flow.OperatorID]*batchSource{}, wake: make(chan struct{}, 1), drops: make(chan api.Output, maxDrops)}
+		sources: map[flow.OperatorID]*batchSource{}, inbox: newInbox(), drops: make(chan api.Output, maxDrops)}
 	for i := range opt.Plan.Chains {
 		if c := &opt.Plan.Chains[i]; len(c.Inputs) == 0 {
 			src, err := newBatchSource(s, c)
@@ -126,24 +122,6 @@ func NewBatch(opt BatchOptions) (*Batch, error) {
 
 // maxDrops bounds the outputs that wait to be removed; what does not fit goes with the job.
 const maxDrops = 4096
-
-func (s *Batch) post(f func()) {
-	s.inbox.Lock()
-	s.inbox.queue = append(s.inbox.queue, f)
-	s.inbox.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (s *Batch) take() []func() {
-	s.inbox.Lock()
-	defer s.inbox.Unlock()
-	q := s.inbox.queue
-	s.inbox.queue = nil
-	return q
-}
 
 // Run runs the job to its end; see Scheduler.Run.
 func (s *Batch) Run(ctx context.Context) error {
@@ -313,10 +291,10 @@ func (s *Batch) dropping() {
 // Join adds an executor, and returns its id and the scheduler to which it reports.
 func (s *Batch) Join(w api.Worker, h api.Hello) (fleet.ID, api.Scheduler) {
 	r := &batchReports{s: s}
-	s.inbox.Lock()
+	s.inbox.mu.Lock()
 	s.last++
 	r.id = s.last
-	s.inbox.Unlock()
+	s.inbox.mu.Unlock()
 	s.post(func() {
 		s.executors[r.id] = &batchExecutor{w, h}
 		s.nodes[h.Store] = true

@@ -106,11 +106,7 @@ type Scheduler struct {
 	ctx    context.Context // of what runs beside the loop
 	cancel context.CancelFunc
 
-	inbox struct {
-		sync.Mutex
-		queue []func()
-	}
-	wake chan struct{}
+	inbox
 	over chan struct{} // closed when Run returns
 }
 
@@ -119,7 +115,7 @@ func New(opt Options) (*Scheduler, error) {
 	if opt.Patience == 0 {
 		opt.Patience = 10 * time.Second
 	}
-	s := &Scheduler{opt: opt, wake: make(chan struct{}, 1), over: make(chan struct{}), first: 1}
+	s := &Scheduler{opt: opt, inbox: newInbox(), over: make(chan struct{}), first: 1}
 	for i := range opt.Plan.Chains {
 		c := &opt.Plan.Chains[i]
 		for sub := range c.Parallelism {
@@ -227,24 +223,6 @@ func (s *Scheduler) Stop() { s.post(func() { s.step(job.Stop{}) }) }
 
 // Cancel ends the job as it is.
 func (s *Scheduler) Cancel() { s.post(func() { s.step(job.Cancel{}) }) }
-
-func (s *Scheduler) post(f func()) {
-	s.inbox.Lock()
-	s.inbox.queue = append(s.inbox.queue, f)
-	s.inbox.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (s *Scheduler) take() []func() {
-	s.inbox.Lock()
-	defer s.inbox.Unlock()
-	q := s.inbox.queue
-	s.inbox.queue = nil
-	return q
-}
 
 // step tells the machine what happened and does what it says.
 func (s *Scheduler) step(e job.Event) {
